@@ -1,0 +1,53 @@
+"""The whole of gateway.yaml."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from control_plane.config.model.auth import AuthMethods, RateLimit, Stores
+from control_plane.config.model.base import Section
+from control_plane.config.model.listeners import Listener
+from control_plane.config.model.routes import Route, RoutePolicies
+from control_plane.config.model.services import Callouts, Service
+from control_plane.config.scalars import Int
+
+
+class AccessLog(Section):
+    format: Literal["json"] = "json"
+    path: str = "/dev/stdout"
+
+
+class Tracing(Section):
+    otlp_endpoint: str = ""
+    """Off while empty."""
+    sample_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+
+
+class EnvoyPatch(Section):
+    """One RFC 6902 operation on a rendered resource; unsupported."""
+
+    type: Literal["clusters", "endpoints", "listeners", "routes", "secrets", "policies"]
+    name: str
+    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    path: str
+    value: Any = None
+
+
+class Gateway(Section):
+    """One gateway.yaml, its includes merged in. `Any` stands only where Envoy's own API is patched."""
+
+    version: Annotated[Int, Field(ge=1, le=1)]
+    name: str
+    mode: Literal["edge", "sidecar"] = "edge"
+    include: tuple[str, ...] = ()
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    services: dict[str, Service] = {}
+    auth: AuthMethods = AuthMethods()
+    rate_limits: dict[str, RateLimit] = {}
+    stores: Stores = Stores()
+    callouts: Callouts = Callouts()
+    defaults: RoutePolicies = RoutePolicies()
+    routes: tuple[Route, ...] = ()
+    access_log: AccessLog = AccessLog()
+    tracing: Tracing = Tracing()
+    envoy_patches: tuple[EnvoyPatch, ...] = ()

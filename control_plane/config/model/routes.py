@@ -1,0 +1,186 @@
+"""routes and defaults: what happens to a request."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from control_plane.config.model.base import Off, OneOrMore, Percent, Port, Section, Status
+from control_plane.config.model.listeners import IpRules
+from control_plane.config.scalars import Bool, Duration, Int, Moment, SizeBytes
+
+
+class StringMatch(Section):
+    """A plain value in the file is exact; else `{present: true}` or `{regex: ...}`."""
+
+    exact: str | None = None
+    present: Bool | None = None
+    regex: str | None = None
+
+
+class Match(Section):
+    """At most one of path, path_prefix, path_regex; several paths mean any of them."""
+
+    path: Annotated[tuple[str, ...], OneOrMore] | None = None
+    path_prefix: Annotated[tuple[str, ...], OneOrMore] | None = None
+    path_regex: Annotated[tuple[str, ...], OneOrMore] | None = None
+    methods: tuple[str, ...] = ()
+    headers: dict[str, StringMatch] = {}
+    query: dict[str, StringMatch] = {}
+
+
+class Backend(Section):
+    service: str
+    weight: Annotated[Int, Field(ge=0)] = 1
+
+
+class RegexRewrite(Section):
+    match: str
+    replace: str
+
+
+class Rewrite(Section):
+    """At most one of path, path_prefix, regex; host besides."""
+
+    path: str | None = None
+    path_prefix: str | None = None
+    regex: RegexRewrite | None = None
+    host: str | None = None
+
+
+class Mirror(Section):
+    service: str
+    percent: Percent = 100
+
+
+class DirectResponse(Section):
+    status: Status = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: dict[str, str] = {}
+
+
+class Redirect(Section):
+    scheme: Literal["http", "https"] | None = None
+    host: str | None = None
+    port: Port | None = None
+    path: str | None = None
+    path_prefix: str | None = None
+    status: Annotated[Int, Field(json_schema_extra={"enum": [301, 302, 303, 307, 308]})] = 308
+
+
+class Authentication(Section):
+    """Exactly one of any_of, all_of; references are jwt.NAME, api_keys.NAME, signatures.NAME."""
+
+    any_of: tuple[str, ...] | None = None
+    all_of: tuple[str, ...] | None = None
+    optional: Bool = False
+    required_claims: dict[str, Annotated[tuple[str, ...], OneOrMore]] = {}
+
+
+class RetryBudget(Section):
+    percent: Percent = 20
+    min_concurrency: Int = 3
+
+
+class Retry(Section):
+    attempts: Annotated[Int, Field(ge=1, le=20)] = 2
+    """Retries after the first try."""
+    on: tuple[str, ...] = ("connect-failure", "refused-stream", "503")
+    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+    base_backoff: Duration = timedelta(milliseconds=25)
+    max_backoff: Duration = timedelta(milliseconds=250)
+    per_try_timeout: Duration | None = None
+    budget: RetryBudget | None = None
+
+
+class Cors(Section):
+    allow_origins: tuple[str, ...]
+    allow_methods: tuple[str, ...] = ("GET", "HEAD", "POST")
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    allow_credentials: Bool = False
+    max_age: Duration | None = None
+
+
+class Compression(Section):
+    algorithms: tuple[Literal["br", "gzip"], ...] = ("br", "gzip")
+    min_size: SizeBytes = 512
+
+
+class Cache(Section):
+    ttl: Duration | None = None
+    vary: tuple[str, ...] = ()
+    scope: Literal["user", "public"] | None = None
+    """Absent: user on a route with auth, public on one with auth: none."""
+    max_body: SizeBytes = 1024 * 1024
+    stale_while_revalidate: Duration = timedelta(0)
+    stale_if_error: Duration = timedelta(0)
+    override: tuple[Literal["no-store", "private", "set-cookie"], ...] = ()
+
+
+class HeaderTransform(Section):
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class RedactBody(Section):
+    type: Literal["redact"]
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class MessageTransform(Section):
+    headers: HeaderTransform = HeaderTransform()
+    body: tuple[RedactBody, ...] = ()
+
+
+class Transform(Section):
+    request: MessageTransform = MessageTransform()
+    response: MessageTransform = MessageTransform()
+
+
+class Deprecation(Section):
+    since: Moment
+    sunset: Moment | None = None
+    successor: str | None = None
+
+
+class RouteFailureMode(Section):
+    ext_authz: Literal["open", "closed"] | None = None
+    ext_proc: Literal["open", "closed"] | None = None
+
+
+class RoutePolicies(Section):
+    """The keys that `defaults` and a route share; None is "not said", "none" switches a default off."""
+
+    auth: Authentication | Off | None = None
+    timeout: Duration | None = None
+    """The whole request, retries included; 0s is none."""
+    retry: Retry | Off | None = None
+    cors: Cors | Off | None = None
+    compression: Compression | Off | None = None
+    rewrite: Rewrite | Off | None = None
+    mirror: Mirror | Off | None = None
+    ip: IpRules | Off | None = None
+    max_request_body: SizeBytes | None = None
+    rate_limits: tuple[str, ...] | Off | None = None
+    cache: Cache | Off | None = None
+    transform: Transform | Off | None = None
+    deprecation: Deprecation | Off | None = None
+    upgrades: Off | None = None
+    access_log: Off | None = None
+    failure_mode: RouteFailureMode | None = None
+
+
+class Route(RoutePolicies):
+    """Exactly one target: backends, service, direct_response, redirect."""
+
+    name: str
+    listeners: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] = ("*",)
+    match: Match = Match()
+    backends: tuple[Backend, ...] | None = None
+    service: str | None = None
+    direct_response: DirectResponse | None = None
+    redirect: Redirect | None = None

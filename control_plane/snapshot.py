@@ -1,0 +1,61 @@
+"""What is served to one gateway's nodes: resources with content-hash versions."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from google.protobuf.message import Message
+
+from control_plane.resource_types import DELIVERY_ORDER, NodeKind
+
+ENVOYS = frozenset({NodeKind.ENVOY})
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One xDS resource, serialised once; its bytes are shared by every stream."""
+
+    type_url: str
+    name: str
+    body: bytes
+    """The message, deterministically serialised (the `value` of its Any)."""
+    version: str
+    """Hash of the body: equal content has an equal version on every replica."""
+    kinds: frozenset[NodeKind] = ENVOYS
+    """Which kinds of node may receive it."""
+
+    @classmethod
+    def of(cls, name: str, message: Message, kinds: frozenset[NodeKind] = ENVOYS) -> "Resource":
+        """Serialise a message deterministically and version it by content.
+
+        Nested Any have to be packed deterministically too (`any.Pack(message, deterministic=True)`).
+        """
+        body = message.SerializeToString(deterministic=True)
+        type_url = "type.googleapis.com/" + message.DESCRIPTOR.full_name
+        return cls(type_url, name, body, hashlib.sha256(body).hexdigest()[:16], kinds)
+
+
+ResourceMap = Mapping[str, Resource]
+"""Resources of one type by name, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every resource of one gateway, by type URL (in delivery order) and name."""
+
+    resources: Mapping[str, ResourceMap]
+
+    @classmethod
+    def of(cls, resources: Iterable[Resource]) -> "Snapshot":
+        """Raises ValueError for two resources of one type and name."""
+        by_type: dict[str, dict[str, Resource]] = {type_url: {} for type_url in DELIVERY_ORDER}
+        for resource in sorted(resources, key=lambda resource: resource.name):
+            known = by_type.setdefault(resource.type_url, {})
+            if resource.name in known:
+                raise ValueError(f"two resources of type {resource.type_url} are named {resource.name!r}")
+            known[resource.name] = resource
+        return cls(MappingProxyType({type_url: MappingProxyType(named) for type_url, named in by_type.items()}))
+
+    def of_type(self, type_url: str) -> ResourceMap:
+        return self.resources.get(type_url, {})

@@ -1,0 +1,1 @@
+"""What one stream knows of one resource type."""

@@ -1,0 +1,1 @@
+"""Small upstream services that show what the gateway does."""
