@@ -1,0 +1,17 @@
+"""The table of commands."""
+
+import typer
+
+app = typer.Typer(
+    name="gatewayctl",
+    help="Runs and inspects the Meetinity API gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def gatewayctl() -> None:
+    """Runs and inspects the Meetinity API gateway."""
