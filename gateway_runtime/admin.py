@@ -1,0 +1,64 @@
+"""The HTTP side of a process: /metrics, /healthz and /readyz, and whatever routes the process adds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from gateway_runtime.process import StartError
+
+Readiness = Callable[[], str | None]
+"""None if the process is ready, else why not in a few words."""
+
+
+def admin_app(registry: CollectorRegistry, readiness: Readiness) -> web.Application:
+    """An application with the three paths that every process has.
+
+    /healthz answers 200 as long as the event loop turns; /readyz 200 or 503 with the reason.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        reason = readiness()
+        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return app
+
+
+@asynccontextmanager
+async def http_server(app: web.Application, address: str, *, name: str) -> AsyncIterator[str]:
+    """Serve app on `host:port` inside the block; the value is the bound `host:port` (port 0: any free one).
+
+    Raises:
+        StartError: the address is taken or not of this machine.
+    """
+    host, _, port = address.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        try:
+            await site.start()
+        except OSError as error:
+            raise StartError(f"{name}: cannot listen on {address}: {error.strerror or error}") from error
+        bound = runner.addresses[0][1]
+        yield f"{host}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+async def serve_http(app: web.Application, address: str, *, name: str) -> None:
+    """Serve until cancelled."""
+    async with http_server(app, address, name=name):
+        await asyncio.Event().wait()

@@ -1,0 +1,83 @@
+"""Logs: one line an event, JSON unless a person is watching. Everything goes to stderr, stdout belongs to output."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["auto", "json", "console"]
+"""`auto` is console on a terminal and JSON elsewhere."""
+
+LEVELS = ("debug", "info", "warning", "error")
+_QUIET_LIBRARIES = ("grpc._cython.cygrpc", "aiohttp.access", "asyncio")
+
+
+def configure_logging(level: str = "info", format: LogFormat = "auto", *, process: str = "") -> None:
+    """Set up structlog and the standard library's logging of this process; call it once, from `__main__`.
+
+    Args:
+        level: the lowest level that is written, one of LEVELS.
+        format: how a line looks.
+        process: written into each line as `process`, if not empty.
+    """
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    shared = _shared_processors(process)
+    renderers = _renderers(as_json)
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _route_standard_library(threshold, shared, renderers)
+
+
+def _shared_processors(process: str) -> list[Processor]:
+    def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        if process:
+            event["process"] = process
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        name_process,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _renderers(as_json: bool) -> list[Processor]:
+    if not as_json:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+
+
+def _to_json(event: object, **_: object) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def _route_standard_library(threshold: int, shared: Sequence[Processor], renderers: Sequence[Processor]) -> None:
+    """Libraries that use `logging` come out in the same form; chatty ones only from warning on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(threshold)
+    for name in _QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose lines carry `logger: name`."""
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger().bind(logger=name))
