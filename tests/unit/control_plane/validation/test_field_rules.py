@@ -76,7 +76,10 @@ def test_valid_messages_have_no_violations(message: Message) -> None:
             ),
             ["match.headers[0].name"],
         ),
-        (Route(match=RouteMatch(prefix="/"), redirect=RedirectAction(response_code=99)), ["redirect.response_code"]),
+        (
+            Route(match=RouteMatch(prefix="/"), redirect=RedirectAction.FromString(b"\x18\x63")),
+            ["redirect.response_code"],
+        ),
         (Cluster(name="a", circuit_breakers=CircuitBreakers(thresholds=[])), []),
     ],
 )
