@@ -1,0 +1,77 @@
+"""The names under which ext_proc's cache keeps responses; `gatewayctl explain` shows the same.
+
+A key is text made of length-prefixed parts, so that no two different requests can share one by what they put between
+separators. Three levels, each a prefix of the next:
+
+* `cache_uri`: scheme, host, path and query; what an unsafe method invalidates, whoever stored it;
+* `primary_key`: the URI under one route and one version of its policy, where the origin's Vary is remembered;
+* `entry_key`: one variant of it, for one identity where the policy's scope is `user`.
+"""
+
+from collections.abc import Iterable
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_LISTS = frozenset({"accept", "accept-charset", "accept-encoding", "accept-language"})
+"""Their values are case-insensitive (RFC 9110 section 12.5); those of other fields are compared as they stand."""
+
+
+def cache_uri(scheme: str, authority: str, path: str) -> str:
+    """The effective request URI in the one form that equal URIs share.
+
+    The host is in lower case and without the scheme's default port (RFC 9110 section 4.2.3). The query's parameters
+    are sorted by name without being decoded: `a=1%26b=2` is one parameter and `a=1&b=2` are two. Parameters of the same
+    name keep their order, which carries meaning. `/a` and `/a?` are different URIs.
+
+    Args:
+        scheme: lower case.
+        authority: Host or :authority as the client sent it.
+        path: path and query after Envoy's normalisation.
+    """
+    host = authority.lower()
+    port = _DEFAULT_PORTS.get(scheme)
+    if port is not None and host.endswith(port):
+        host = host[: -len(port)]
+    if "&" in path:
+        base, _, query = path.partition("?")
+        path = f"{base}?{sorted_query(query)}"
+    return f"{len(scheme)}:{scheme}{len(host)}:{host}{len(path)}:{path}"
+
+
+def sorted_query(query: str) -> str:
+    """The parameters in the order of their undecoded names; equal names stay in the order that they came in."""
+    return "&".join(sorted(query.split("&"), key=_parameter_name))
+
+
+def _parameter_name(parameter: str) -> str:
+    return parameter.partition("=")[0]
+
+
+def primary_key(namespace: str, uri: str) -> str:
+    """Args:
+    namespace: of the route and its policy's content (`policy.processing.cache_namespace`).
+    """
+    return f"{len(namespace)}:{namespace}{uri}"
+
+
+def entry_key(primary: str, identity: str, variant: Iterable[tuple[str, str | None]]) -> str:
+    """
+    Args:
+        identity: the proven identity under scope `user`, "" under scope `public`.
+        variant: name and normalised value of each request header that selects, in the order of their names; None: the
+            request has no such header, which is not the same as an empty one.
+    """
+    parts = [primary, str(len(identity)), ":", identity]
+    for name, value in variant:
+        parts.append(f"{len(name)}:{name}-" if value is None else f"{len(name)}:{name}{len(value)}:{value}")
+    return "".join(parts)
+
+
+def normalised_value(name: str, value: str) -> str:
+    """A request header's value as it selects a variant: no difference by spaces around commas, nor, in lists of media
+    types, languages and codings, by letter case (RFC 9111 section 4.1).
+    """
+    if name in _LISTS:
+        value = value.lower()
+    if "," not in value:
+        return value.strip()
+    return ",".join([item.strip() for item in value.split(",")])
