@@ -1,0 +1,87 @@
+"""The floor: callout services that decide nothing. Same server, options and loop as ours, constant bytes, no parsing.
+
+python -m tests.performance.empty_callouts ext_authz 127.0.0.1:9001
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2
+from envoy.type.v3 import http_status_pb2
+
+from gateway_runtime.grpc_server import GrpcServer, serve
+from gateway_runtime.process import raise_on_signal, run
+
+BODY_BYTES = 1024
+"""Size of the body that the ext_proc handler and the cached upstream answer with."""
+
+
+def allow() -> bytes:
+    """A CheckResponse that lets every request pass and changes nothing."""
+    response = external_auth_pb2.CheckResponse(ok_response=external_auth_pb2.OkHttpResponse())
+    response.status.code = 0
+    return response.SerializeToString()
+
+
+def immediate_response() -> bytes:
+    """A ProcessingResponse that ends the exchange with 200 and a body of BODY_BYTES."""
+    content_type = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key="content-type", raw_value=b"application/octet-stream")
+    )
+    answer = external_processor_pb2.ImmediateResponse(
+        status=http_status_pb2.HttpStatus(code=http_status_pb2.OK), body=b"x" * BODY_BYTES
+    )
+    answer.headers.set_headers.append(content_type)
+    return external_processor_pb2.ProcessingResponse(immediate_response=answer).SerializeToString()
+
+
+def authorization_handler() -> grpc.GenericRpcHandler:
+    answer = allow()
+
+    async def check(_request: bytes, _context: object) -> bytes:
+        return answer
+
+    return grpc.method_handlers_generic_handler(
+        "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    )
+
+
+def processor_handler() -> grpc.GenericRpcHandler:
+    answer = immediate_response()
+
+    async def process(requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+        async for _request in requests:
+            yield answer
+            return
+
+    return grpc.method_handlers_generic_handler(
+        "envoy.service.ext_proc.v3.ExternalProcessor", {"Process": grpc.stream_stream_rpc_method_handler(process)}
+    )
+
+
+async def serve_handler(handler: grpc.GenericRpcHandler, address: str) -> None:
+    server = GrpcServer()
+    server.server.add_generic_rpc_handlers((handler,))
+    server.bind(address, name="empty callout")
+    await server.set_serving(True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(server, drain_s=0), name="grpc")
+        tasks.create_task(raise_on_signal(), name="signals")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A callout service that decides nothing.")
+    parser.add_argument("kind", choices=["ext_authz", "ext_proc"])
+    parser.add_argument("address", help="HOST:PORT")
+    arguments = parser.parse_args()
+    handler = authorization_handler() if arguments.kind == "ext_authz" else processor_handler()
+    return run(lambda: serve_handler(handler, arguments.address))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Envoy's bootstraps of the bench, and the gateway.yaml that the measured gateways run."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+
+from tests.performance.empty_callouts import BODY_BYTES
+from tests.performance.processes import HOST
+
+JWT_SECRET = "a shared secret of the benchmark, 32 bytes or more"
+JWT_ISSUER = "https://issuer.example"
+JWT_AUDIENCE = "bench"
+
+Json = Mapping[str, object]
+
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER: Json = {
+    "name": "router",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+}
+_HTTP2: Json = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+}
+
+
+def upstream_bootstrap(port: int) -> str:
+    """An Envoy that answers every request itself, with 200 and BODY_BYTES bytes."""
+    route = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": "u" * BODY_BYTES}},
+    }
+    return _bootstrap([_listener("upstream", port, [_ROUTER], route)], [])
+
+
+def plain_bootstrap(*, plain_port: int, jwt_port: int, upstream_port: int) -> str:
+    """An Envoy with two listeners in front of the upstream: one bare, one with Envoy's own JWT filter."""
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+    listeners = [
+        _listener("plain", plain_port, [_ROUTER], route),
+        _listener("jwt", jwt_port, [_jwt_authn(), _ROUTER], route),
+    ]
+    return _bootstrap(listeners, [_cluster("upstream", upstream_port)])
+
+
+def ads_bootstrap(*, xds_port: int) -> str:
+    """An Envoy that gets everything from a control plane."""
+    ads = {"api_type": "DELTA_GRPC", "transport_api_version": "V3"}
+    source = {"resource_api_version": "V3", "ads": {}}
+    xds = {**_cluster("xds", xds_port), "typed_extension_protocol_options": _HTTP2}
+    return json.dumps(
+        {
+            "node": {"id": "bench", "cluster": "bench"},
+            "dynamic_resources": {
+                "ads_config": {**ads, "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},
+                "cds_config": source,
+                "lds_config": source,
+            },
+            "static_resources": {"clusters": [xds]},
+        }
+    )
+
+
+def gateway_yaml(*, port: int, upstream_port: int, authz_port: int, proc_port: int) -> str:
+    """A gateway with one route for each cost: no callout, ext_authz with token and limit, ext_proc with a cache hit."""
+    return f"""\
+version: 1
+name: bench
+listeners: [{{name: public, address: {HOST}, port: {port}}}]
+services:
+  upstream: {{endpoints: [{{address: {HOST}, port: {upstream_port}}}]}}
+auth:
+  jwt:
+    bench:
+      issuer: {JWT_ISSUER}
+      audiences: [{JWT_AUDIENCE}]
+      algorithms: [HS256]
+      secret: "{JWT_SECRET}"
+      forward_claims: {{sub: x-user-id}}
+rate_limits:
+  per-user: {{rate: 1000000/second, key: [user]}}
+callouts:
+  ext_authz: {{endpoints: [{{address: {HOST}, port: {authz_port}}}]}}
+  ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}]}}
+routes:
+  - {{name: open, match: {{path_prefix: /open}}, auth: none, service: upstream}}
+  - name: authz
+    match: {{path_prefix: /authz}}
+    auth: {{any_of: [jwt.bench]}}
+    rate_limits: [per-user]
+    service: upstream
+  - {{name: cached, match: {{path_prefix: /cached}}, auth: none, cache: {{ttl: 1h}}, service: upstream}}
+access_log: {{path: /dev/null}}
+"""
+
+
+def _bootstrap(listeners: Sequence[Json], clusters: Sequence[Json]) -> str:
+    return json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}})
+
+
+def _listener(name: str, port: int, filters: Sequence[Json], route: Json) -> Json:
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": name,
+        "http_filters": filters,
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    }
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": HOST, "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def _cluster(name: str, port: int) -> Json:
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": HOST, "port_value": port}}}}
+    return {
+        "name": name,
+        "connect_timeout": "2s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _jwt_authn() -> Json:
+    provider = {
+        "issuer": JWT_ISSUER,
+        "audiences": [JWT_AUDIENCE],
+        "local_jwks": {"inline_string": json.dumps({"keys": [_symmetric_key()]})},
+        "claim_to_headers": [{"header_name": "x-user-id", "claim_name": "sub"}],
+    }
+    return {
+        "name": "jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        },
+    }
+
+
+def _symmetric_key() -> Json:
+    encoded = base64.urlsafe_b64encode(JWT_SECRET.encode()).rstrip(b"=").decode()
+    return {"kty": "oct", "alg": "HS256", "kid": "bench", "k": encoded}

@@ -1,0 +1,169 @@
+"""From samples to the tables of docs/performance/benchmarks.md; pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tests.performance.cases import Case, Plan, Sample
+
+GOAL = 1.3
+"""What one of our callouts may cost, in times the CPU of the empty handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Medians over the rounds of one case."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One case against another, round by round, so that drift of the machine cancels."""
+
+    title: str
+    value: float
+    lowest: float
+    highest: float
+    goal: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One measurement of the control plane's own work."""
+
+    title: str
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a reader needs to judge the figures."""
+
+    date: str
+    processor: str
+    cores: int
+    kernel: str
+    versions: Mapping[str, str]
+    generator: str
+
+
+def summarise(samples: Sequence[Sample]) -> Summary:
+    """Medians of the samples of one case; there has to be one at least."""
+    roles = samples[0].cpu_us
+    return Summary(
+        requests_per_s=median(sample.load.requests_per_s for sample in samples),
+        p50_ms=median(sample.load.p50_s for sample in samples) * 1000,
+        p99_ms=median(sample.load.p99_s for sample in samples) * 1000,
+        cpu_us={role: median(sample.cpu_us[role] for sample in samples) for role in roles},
+    )
+
+
+def by_case(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Samples of each case, in the order in which they were taken."""
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.case, []).append(sample)
+    return grouped
+
+
+def ratios(samples: Sequence[Sample]) -> list[Ratio]:
+    """Every comparison whose two cases were measured."""
+    grouped = by_case(samples)
+    found = []
+    for title, case, base, role, goal in _COMPARISONS:
+        if case in grouped and base in grouped:
+            pairs = zip(grouped[case], grouped[base], strict=True)
+            values = [_cost(ours, role) / _cost(theirs, role) for ours, theirs in pairs]
+            found.append(Ratio(title, median(values), min(values), max(values), goal))
+    return found
+
+
+_COMPARISONS = (
+    ("ext_authz: CPU of ours / empty handler", "authz", "authz_empty", "callout", GOAL),
+    ("ext_proc: CPU of ours / empty handler", "proc", "proc_empty", "callout", GOAL),
+    ("ext_authz: requests/s of ours / empty handler", "authz", "authz_empty", "", None),
+    ("ext_proc: requests/s of ours / empty handler", "proc", "proc_empty", "", None),
+    ("requests/s with our ext_authz / Envoy's jwt_authn", "authz", "jwt_authn", "", None),
+    ("requests/s of a cache hit / route without callout", "proc", "no_callout", "", None),
+    ("Envoy's CPU, gateway's chain without callout / plain proxy", "no_callout", "plain", "envoy", None),
+)
+
+
+def _cost(sample: Sample, role: str) -> float:
+    return sample.cpu_us[role] if role else sample.load.requests_per_s
+
+
+def load_table(cases: Sequence[Case], samples: Sequence[Sample]) -> list[str]:
+    """One row a case."""
+    grouped = by_case(samples)
+    rows = [
+        "| case | requests/s | p50 ms | p99 ms | Envoy CPU us/request | callout CPU us/request |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for case in cases:
+        summary = summarise(grouped[case.name])
+        callout = f"{summary.cpu_us['callout']:.1f}" if "callout" in summary.cpu_us else ""
+        rows.append(
+            f"| {case.title} | {summary.requests_per_s:,.0f} | {summary.p50_ms:.2f} | {summary.p99_ms:.2f} "
+            f"| {summary.cpu_us['envoy']:.1f} | {callout} |"
+        )
+    return rows
+
+
+def ratio_table(found: Sequence[Ratio]) -> list[str]:
+    rows = ["| ratio | median | lowest and highest round | goal |", "|---|---:|---:|---|"]
+    for ratio in found:
+        goal = "" if ratio.goal is None else f"at most {ratio.goal}: {'met' if ratio.value <= ratio.goal else 'missed'}"
+        rows.append(f"| {ratio.title} | {ratio.value:.2f} | {ratio.lowest:.2f} to {ratio.highest:.2f} | {goal} |")
+    return rows
+
+
+def timing_table(timings: Sequence[Timing]) -> list[str]:
+    rows = ["| work | CPU ms |", "|---|---:|"]
+    return rows + [f"| {timing.title} | {timing.milliseconds:.2f} |" for timing in timings]
+
+
+def tables(cases: Sequence[Case], samples: Sequence[Sample], timings: Sequence[Timing]) -> list[str]:
+    """What was measured, without the words around it."""
+    blocks = []
+    if samples:
+        blocks += [load_table(cases, samples), ratio_table(ratios(samples))]
+    if timings:
+        blocks.append(timing_table(timings))
+    return [line for block in blocks for line in [*block, ""]]
+
+
+def document(
+    cases: Sequence[Case], samples: Sequence[Sample], timings: Sequence[Timing], plan: Plan, machine: Machine
+) -> str:
+    """The whole text of benchmarks.md."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; edit tests/performance/ instead of this file. Absolute figures drift by a third from",
+        "run to run on a shared machine; the ratios are what to look at.",
+        "",
+        f"Taken on {machine.date}: {machine.processor}, {machine.cores} cores, Linux {machine.kernel}; {versions}.",
+        "",
+        *tables(cases, samples, timings),
+        "## Method",
+        "",
+        f"Load: {machine.generator}, {plan.connections} connections in a closed loop, {plan.seconds:g} s a run,",
+        f"{plan.rounds} rounds. A round runs every case once, every other round backwards. Each figure is the median",
+        "of the rounds; a ratio is formed within each round first, so that drift of the machine cancels.",
+        "",
+        "Everything shares the cores and speaks over loopback: load generator, Envoy (one worker), callout (one",
+        "process) and an upstream (another Envoy, which answers 1 KiB by itself). CPU is user and system time of the",
+        "process over the run (proc(5)) divided by the requests of that run.",
+        "",
+        "The two gateways of a comparison run the same gateway.yaml, pushed by the same control plane code; only the",
+        "process at the callout's address differs. The empty handlers use the server, options and event loop of ours,",
+        "parse nothing and answer the same bytes each time: what remains above them is what our policies cost.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""The test stand: starts what the chosen cases need and keeps it until the run is over."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jwt
+
+from tests.performance import envoys
+from tests.performance.processes import HOST, BenchError, Program, answer_of, free_port, listens, program, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to load: a URL and the programs whose CPU time it costs."""
+
+    url: str
+    programs: Mapping[str, Program]
+    """By role: envoy, callout (if there is one)."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_envoy() -> str:
+    """The Envoy binary: $ENVOY_BIN, else the one of `make setup`, else the one on PATH."""
+    installed = ROOT / ".tools" / "bin" / "envoy"
+    found = os.environ.get("ENVOY_BIN") or (str(installed) if installed.exists() else shutil.which("envoy"))
+    if not found:
+        raise BenchError("no Envoy: run `make setup`, or name the binary in ENVOY_BIN")
+    return found
+
+
+def bearer_token() -> str:
+    """A token of the bench's provider, valid for an hour."""
+    now = int(time.time())
+    claims = {"iss": envoys.JWT_ISSUER, "aud": envoys.JWT_AUDIENCE, "sub": "alice", "iat": now, "exp": now + 3600}
+    return "Bearer " + jwt.encode(claims, envoys.JWT_SECRET, "HS256")
+
+
+class Stand:
+    """Starts each part on first use; a context manager that ends all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._envoy = find_envoy()
+        self._running = ExitStack()
+        self._upstream_port = 0
+        self._static: Mapping[str, Target] = {}
+        self._gateways: dict[bool, Mapping[str, Target]] = {}
+
+    def __enter__(self) -> "Stand":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._running.close()
+
+    def plain(self) -> Target:
+        """Envoy as a proxy and nothing else."""
+        return self._static_targets()["plain"]
+
+    def jwt_authn(self) -> Target:
+        """Envoy with its own JWT filter."""
+        return self._static_targets()["jwt"]
+
+    def no_callout(self) -> Target:
+        """The gateway's filter chain on a route that needs no callout."""
+        return self._gateway(empty=False)["open"]
+
+    def authz(self, *, empty: bool) -> Target:
+        """The gateway on a route with a token and a limit, judged by our ext_authz or by the empty handler."""
+        return self._gateway(empty=empty)["authz"]
+
+    def proc(self, *, empty: bool) -> Target:
+        """The gateway on a route that ext_proc answers: from our cache, or the empty handler's constant."""
+        return self._gateway(empty=empty)["cached"]
+
+    def _start(self, name: str, command: Sequence[str]) -> Program:
+        return self._running.enter_context(program(name, command, self._folder))
+
+    def _start_python(self, name: str, module: str, *arguments: str) -> Program:
+        return self._start(name, [sys.executable, "-m", module, *arguments])
+
+    def _start_envoy(self, name: str, bootstrap: str) -> Program:
+        path = self._folder / f"{name}.json"
+        path.write_text(bootstrap)
+        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        return self._start(name, [self._envoy, "-c", str(path), *options])
+
+    def _upstream(self) -> int:
+        if not self._upstream_port:
+            port = free_port()
+            upstream = self._start_envoy("upstream", envoys.upstream_bootstrap(port))
+            wait_until(lambda: listens(port), "the upstream's listener", [upstream])
+            self._upstream_port = port
+        return self._upstream_port
+
+    def _static_targets(self) -> Mapping[str, Target]:
+        if not self._static:
+            plain, jwt_port = free_port(), free_port()
+            bootstrap = envoys.plain_bootstrap(plain_port=plain, jwt_port=jwt_port, upstream_port=self._upstream())
+            programs = {"envoy": self._start_envoy("envoy-static", bootstrap)}
+            self._static = {
+                "plain": Target(f"http://{HOST}:{plain}/", programs),
+                "jwt": Target(f"http://{HOST}:{jwt_port}/", programs, {"authorization": bearer_token()}),
+            }
+            for target in self._static.values():
+                _wait_for_answer(target)
+        return self._static
+
+    def _gateway(self, *, empty: bool) -> Mapping[str, Target]:
+        """Two gateways of the same gateway.yaml; only who listens at the callouts' addresses differs."""
+        if empty not in self._gateways:
+            self._gateways[empty] = self._start_gateway("empty" if empty else "ours", empty=empty)
+        return self._gateways[empty]
+
+    def _start_gateway(self, label: str, *, empty: bool) -> Mapping[str, Target]:
+        port, xds, authz_port, proc_port = (free_port() for _ in range(4))
+        config = self._folder / f"{label}.yaml"
+        config.write_text(
+            envoys.gateway_yaml(port=port, upstream_port=self._upstream(), authz_port=authz_port, proc_port=proc_port)
+        )
+        self._start_control_plane(label, config, xds)
+        start_callout = self._start_empty_callout if empty else self._start_our_callout
+        authz = start_callout(f"{label}-ext_authz", "ext_authz", authz_port, xds)
+        proc = start_callout(f"{label}-ext_proc", "ext_proc", proc_port, xds)
+        envoy = self._start_envoy(f"{label}-envoy", envoys.ads_bootstrap(xds_port=xds))
+        base = f"http://{HOST}:{port}"
+        targets = {
+            "open": Target(f"{base}/open", {"envoy": envoy}),
+            "authz": Target(f"{base}/authz", {"envoy": envoy, "callout": authz}, {"authorization": bearer_token()}),
+            "cached": Target(f"{base}/cached", {"envoy": envoy, "callout": proc}),
+        }
+        for target in targets.values():
+            _wait_for_answer(target)
+        return targets
+
+    def _start_control_plane(self, label: str, config: Path, xds_port: int) -> None:
+        addresses = ["--xds-address", f"{HOST}:{xds_port}", "--http-address", f"{HOST}:{free_port()}"]
+        state = ["--state-dir", str(self._folder / f"{label}-state")]
+        started = self._start_python(
+            f"{label}-control_plane", "control_plane", "--config", str(config), *addresses, *state
+        )
+        wait_until(lambda: listens(xds_port), "the control plane's xDS server", [started])
+
+    def _start_our_callout(self, label: str, module: str, port: int, xds_port: int) -> Program:
+        admin = ["--admin-address", f"{HOST}:{free_port()}"]
+        addresses = ["--xds-address", f"{HOST}:{xds_port}", "--address", f"{HOST}:{port}"]
+        started = self._start_python(label, module, *addresses, *admin)
+        wait_until(lambda: listens(port), f"the listener of {module}", [started])
+        return started
+
+    def _start_empty_callout(self, label: str, module: str, port: int, _xds_port: int) -> Program:
+        started = self._start_python(label, "tests.performance.empty_callouts", module, f"{HOST}:{port}")
+        wait_until(lambda: listens(port), f"the listener of the empty {module}", [started])
+        return started
+
+
+def _wait_for_answer(target: Target) -> None:
+    def answers() -> bool:
+        answer = answer_of(target.url, target.headers)
+        return answer is not None and answer[0] == 200
+
+    wait_until(answers, f"a 200 from {target.url}", list(target.programs.values()))
