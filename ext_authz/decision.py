@@ -1,0 +1,101 @@
+"""The decision: policy x request x time -> Allow | Deny. Pure, except that buckets are charged by whoever drives it.
+
+The order is fixed: address, limits that need no identity (refused credentials included), credentials, required claims,
+limits that need an identity. All limits of one stage are charged together or not at all.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
+
+from ext_authz.credentials import Authenticator, check_requirements
+from ext_authz.identity import Identity
+from ext_authz.limiter.charges import Charge, Standing, Store, Verdict
+from ext_authz.limiter.keys import charge
+from ext_authz.reasons import CredentialError, Reason
+from ext_authz.request import Request
+from policy.authz import Policy
+from policy.networks import IpRules, parse_address
+from policy.quotas import Limit
+
+
+class Now(NamedTuple):
+    """One moment on both clocks: wall time for tokens, a clock that never goes back for limits."""
+
+    unix_s: float
+    monotonic_us: int
+
+
+class Allow(NamedTuple):
+    identity: Identity | None
+    """None: public, or optional and not used."""
+    standing: Standing | None
+    """Of the limit with the least left."""
+    would_refuse: tuple[Limit, ...] = ()
+
+
+class Deny(NamedTuple):
+    reason: Reason
+    identity: Identity | None = None
+    standing: Standing | None = None
+    method: str = ""
+    """The authentication method whose credential was refused."""
+    would_refuse: tuple[Limit, ...] = ()
+
+
+Decision = Allow | Deny
+Steps = Generator[Sequence[Charge], Verdict, Decision]
+"""Yields the charges of one stage, is sent what became of them, returns the decision."""
+
+
+def decide(policy: Policy, request: Request, now: Now, authenticator: Authenticator, store: Store) -> Decision:
+    """Decide with a store that answers at once."""
+    steps = decision_steps(policy, request, now, authenticator)
+    try:
+        charges = next(steps)
+        while True:
+            charges = steps.send(store.charge(charges, now.monotonic_us))
+    except StopIteration as stop:
+        decision: Decision = stop.value
+        return decision
+
+
+def decision_steps(policy: Policy, request: Request, now: Now, authenticator: Authenticator) -> Steps:
+    """The decision, stopping where a store has to be asked."""
+    if not request.path.startswith("/"):
+        return Deny(Reason.BAD_PATH)
+    if policy.ip and not _admitted(policy.ip, request.client_ip):
+        return Deny(Reason.ADDRESS)
+    standing: Standing | None = None
+    shadowed: tuple[Limit, ...] = ()
+    if policy.limits_before:
+        admitted, standing, shadowed = yield [charge(limit, request, None) for limit in policy.limits_before]
+        if not admitted:
+            return Deny(Reason.RATE_LIMIT, None, standing, would_refuse=shadowed)
+    identity: Identity | None = None
+    rules = policy.authentication
+    if rules is not None:
+        try:
+            identity = authenticator.authenticate(rules, request, now.unix_s)
+        except CredentialError as error:
+            return Deny(error.reason, None, standing, error.method, shadowed)
+        if not check_requirements(rules, identity):
+            return Deny(Reason.INSUFFICIENT_CLAIMS, identity, standing, would_refuse=shadowed)
+    if policy.limits_after:
+        verdict = yield [charge(limit, request, identity) for limit in policy.limits_after]
+        shadowed += verdict.would_refuse
+        if not verdict.admitted:
+            return Deny(Reason.RATE_LIMIT, identity, verdict.standing, would_refuse=shadowed)
+        standing = _tighter(standing, verdict.standing)
+    return Allow(identity, standing, shadowed)
+
+
+def _admitted(rules: Sequence[IpRules], client_ip: str) -> bool:
+    """Every rule set has to let the address pass; what is no address passes none."""
+    address = parse_address(client_ip)
+    return address is not None and all(each.admits(address) for each in rules)
+
+
+def _tighter(one: Standing | None, other: Standing | None) -> Standing | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.remaining <= other.remaining else other

@@ -1,0 +1,101 @@
+"""Text -> the parts of a JWT in compact form (RFC 7515 section 7.1), before anything in it is believed.
+
+Stricter than the RFCs where they leave room that libraries fill differently: base64url without padding, white space or
+stray bits, JSON objects without duplicate names, numbers that are finite, text that is Unicode.
+"""
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from ext_authz.reasons import CredentialError, Reason
+
+MAX_TOKEN_BYTES = 8 * 1024
+"""Longer tokens are refused before anything is decoded."""
+MAX_KID_CHARACTERS = 256
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_OTHER_TOKENS = re.compile(r"(application/)?(?!at\+jwt$).*\+jwt", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """What a token says of itself."""
+
+    algorithm: str
+    kid: str | None
+    claims: Mapping[str, object]
+    signing_input: bytes
+    signature: bytes
+
+
+def parse_token(text: str) -> UnverifiedToken:
+    """Raises CredentialError(MALFORMED_TOKEN) for whatever is not exactly a signed JWT."""
+    if len(text) > MAX_TOKEN_BYTES:
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    match = _COMPACT.fullmatch(text)
+    if match is None:
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    header = _object(_decoded(match[1]))
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or not _is_understood(header):
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    return UnverifiedToken(
+        algorithm=algorithm,
+        kid=_kid(header),
+        claims=_object(_decoded(match[2])),
+        signing_input=text[: match.end(2)].encode(),
+        signature=_decoded(match[3]),
+    )
+
+
+def _is_understood(header: Mapping[str, object]) -> bool:
+    """No extension is (RFC 7515 section 4.1.11), nor a token typed for another use (RFC 8725 section 3.11)."""
+    if "crit" in header or header.get("b64", True) is not True:
+        return False
+    kind = header.get("typ", "JWT")
+    return isinstance(kind, str) and _OTHER_TOKENS.fullmatch(kind) is None
+
+
+def _kid(header: Mapping[str, object]) -> str | None:
+    """Only ever compared with the ids of known keys; jku, x5u, jwk and x5c are not even read."""
+    if "kid" not in header:
+        return None
+    kid = header["kid"]
+    if not isinstance(kid, str) or len(kid) > MAX_KID_CHARACTERS or not kid.isprintable():
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    return kid
+
+
+def _decoded(segment: str) -> bytes:
+    """A segment's bytes; two texts never mean the same bytes (the last character's spare bits have to be 0)."""
+    try:
+        content = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        raise CredentialError(Reason.MALFORMED_TOKEN) from None
+    if urlsafe_b64encode(content).rstrip(b"=").decode() != segment:
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    return content
+
+
+def _object(text: bytes) -> Mapping[str, object]:
+    """orjson refuses what is not Unicode, NaN, infinities and deep nesting; json sees names that come twice."""
+    try:
+        orjson.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise CredentialError(Reason.MALFORMED_TOKEN) from None
+    if not isinstance(value, dict):
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name comes twice")
+    return members

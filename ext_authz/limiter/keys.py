@@ -1,0 +1,78 @@
+"""Whose bucket a request is charged to."""
+
+from functools import lru_cache
+from hashlib import blake2b
+
+from ext_authz.identity import Identity
+from ext_authz.limiter.charges import Charge
+from ext_authz.request import Request
+from policy.claims import claim_at, claim_texts, scalar_text
+from policy.networks import bucket_text, parse_address
+from policy.quotas import KeyKind, KeyPart, Limit
+
+LONGEST_KEY = 64
+"""Longer ones are hashed: what a client sends does not decide how much memory its bucket takes."""
+
+
+def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
+    """The bucket, and the quota that holds for this caller."""
+    quota = limit.quota
+    if limit.attribute and proven is not None:
+        for value in claim_texts(claim_at(proven.claims, limit.attribute)):
+            if value in limit.by_value:
+                quota = limit.by_value[value]
+                break
+    return Charge(limit, quota, bucket_key(limit.key, request, proven))
+
+
+def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:
+    """Distinct for distinct callers: each part begins with its kind, and with its length if there are several."""
+    if len(parts) == 1:
+        key = _part(parts[0], request, proven)
+    else:
+        texts = [_part(part, request, proven) for part in parts]
+        key = "".join(f"{len(text)}:{text}" for text in texts)
+    if len(key) > LONGEST_KEY:
+        return "#" + blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return key
+
+
+def _part(part: KeyPart, request: Request, proven: Identity | None) -> str:
+    value = _value(part, request, proven)
+    return client_bucket(request.client_ip) if value is None else value
+
+
+def _value(part: KeyPart, request: Request, proven: Identity | None) -> str | None:
+    """None if the request does not have this part."""
+    match part.kind:
+        case KeyKind.CLIENT_IP:
+            return None
+        case KeyKind.ROUTE:
+            return "r" + request.route
+        case KeyKind.HEADER:
+            header = request.headers.get(part.name)
+            return None if header is None else "h" + header
+        case _ if proven is None:
+            return None
+        case KeyKind.USER:
+            return None if proven.limit_user is None else "u" + proven.limit_user
+        case KeyKind.API_KEY:
+            return None if proven.api_key is None else "k" + proven.api_key
+        case KeyKind.CLAIM | KeyKind.ATTRIBUTE:
+            return _claim(proven, part.name)
+
+
+def _claim(proven: Identity, name: str) -> str | None:
+    value = claim_at(proven.claims, name)
+    text = scalar_text(value)
+    if text is not None:
+        return "c" + text
+    texts = claim_texts(value)
+    return "l" + "".join(f"{len(each)}:{each}" for each in sorted(texts)) if texts else None
+
+
+@lru_cache(maxsize=8192)
+def client_bucket(text: str) -> str:
+    """The bucket of a client address; every text that is no address shares one."""
+    address = parse_address(text)
+    return "i?" if address is None else "i" + bucket_text(address)

@@ -1,0 +1,102 @@
+"""envoy.service.auth.v3.Authorization over bytes: decode, decide, encode; the only place that waits."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import grpc
+
+from ext_authz import request as requests
+from ext_authz.audit import AuditLog
+from ext_authz.credentials import Authenticator
+from ext_authz.decision import Allow, Deny, Now, decide
+from ext_authz.limiter.charges import Store
+from ext_authz.metrics import Metrics
+from ext_authz.policies import LoadedPolicy, PolicyStore
+from ext_authz.reasons import Reason
+from ext_authz.response import denied
+from ext_authz.sinks import POLICY_TYPE
+from gateway_runtime.telemetry import logger
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+POLICY_WAIT_S = 0.3
+"""How long a request may wait for a policy that xDS has not brought yet."""
+
+
+class PolicySource(Protocol):
+    """What can bring a policy by name (gateway_runtime.xds_client.XdsClient)."""
+
+    async def request(self, type_url: str, name: str) -> None: ...
+
+
+class Authorization:
+    """Answers Check calls. Every answer is explicit; a fault of ours is a denial, logged and counted."""
+
+    def __init__(
+        self,
+        *,
+        policies: PolicyStore,
+        source: PolicySource,
+        authenticator: Authenticator,
+        limiter: Store,
+        metrics: Metrics,
+        audit: AuditLog,
+        unix_s: Callable[[], float] = time.time,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._policies = policies
+        self._source = source
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._metrics = metrics
+        self._audit = audit
+        self._unix_s = unix_s
+        self._monotonic_ns = monotonic_ns
+        self._log = logger("ext_authz")
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For `add_generic_rpc_handlers`; messages stay bytes on both sides."""
+        return grpc.method_handlers_generic_handler(SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(self.check)})
+
+    async def check(self, message: bytes, _context: object) -> bytes:
+        """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises."""
+        started_ns = self._monotonic_ns()
+        route = ""
+        try:
+            request = requests.parse(message)
+            route = request.route
+            loaded = self._policies.get(request.policy) or await self._awaited(request.policy)
+            reason, answer = self._judged(request, loaded, started_ns // 1000)
+        except Exception:
+            self._log.exception("check_failed", route=route)
+            self._metrics.internal_errors.inc()
+            reason, answer = Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), None)
+        self._metrics.count(route, reason, (self._monotonic_ns() - started_ns) / 1e9)
+        return answer
+
+    def _judged(self, request: requests.Request, loaded: LoadedPolicy | None, now_us: int) -> tuple[str, bytes]:
+        if loaded is None:
+            decision: Allow | Deny = Deny(Reason.UNKNOWN_POLICY)
+        else:
+            now = Now(self._unix_s(), now_us)
+            decision = decide(loaded.policy, request, now, self._authenticator, self._limiter)
+        if decision.would_refuse:
+            self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
+        if isinstance(decision, Allow) and loaded is not None:
+            return "ok", loaded.replies.allowed(decision, request)
+        assert isinstance(decision, Deny)
+        self._audit.denied(request, decision)
+        answer = denied(decision, request) if loaded is None else loaded.replies.denied(decision, request)
+        return decision.reason.label, answer
+
+    async def _awaited(self, name: str) -> LoadedPolicy | None:
+        """A policy that this process has not met yet: another replica of the control plane was faster."""
+        if not name:
+            return None
+        try:
+            async with asyncio.timeout(POLICY_WAIT_S):
+                await self._source.request(POLICY_TYPE, name)
+        except TimeoutError:
+            self._log.warning("policy_unknown", policy=name)
+        return self._policies.get(name)

@@ -1,0 +1,47 @@
+"""What xDS brings -> the policy store; a fault becomes the NACK's reason."""
+
+from collections.abc import Callable, Collection, Mapping
+
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from google.protobuf.message import DecodeError
+
+from ext_authz.policies import PolicyStore
+from gateway_runtime.telemetry import logger
+from gateway_runtime.xds_client import Rejected
+from policy.errors import PolicyError
+
+SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.AuthzPolicy"
+
+
+class SecretSink:
+    """Generic secrets; TLS material is none of ours."""
+
+    def __init__(self, store: PolicyStore) -> None:
+        self._store = store
+
+    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
+        secrets: dict[str, bytes] = {}
+        for name, body in changed.items():
+            try:
+                secret = secret_pb2.Secret.FromString(body)
+            except DecodeError:
+                raise Rejected(f"{name}: no Secret") from None
+            if secret.WhichOneof("type") == "generic_secret":
+                source = secret.generic_secret.secret
+                secrets[name] = source.inline_bytes or source.inline_string.encode()
+        self._store.update_secrets(secrets, removed)
+
+
+class PolicySink:
+    def __init__(self, store: PolicyStore, monotonic_s: Callable[[], float]) -> None:
+        self._store = store
+        self._monotonic_s = monotonic_s
+        self._log = logger("policies")
+
+    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
+        try:
+            self._store.update_policies(changed, removed, self._monotonic_s())
+        except PolicyError as error:
+            raise Rejected(str(error)) from error
+        self._log.info("policies_updated", changed=len(changed), removed=len(removed), policies=len(self._store))
