@@ -1,0 +1,110 @@
+"""Which processes make a gateway on one machine, with which flags: the same commands that containers run."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from control_plane.config.model.gateway import Gateway
+from control_plane.supervisor.ports import LOOPBACK, WILDCARDS, Ports, demo_ports
+from control_plane.supervisor.processes import EnvoyDrain, HttpProbe, Process, TcpProbe
+
+CONTROL_PLANE = "control_plane"
+ENVOY = "envoy"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the commands depend on."""
+
+    config: str
+    gateway: Gateway
+    ports: Ports
+    demo: bool
+    python: str
+    envoy: str
+    bootstrap: str
+    """Path of Envoy's bootstrap."""
+    state_dir: str
+    """Of the control plane: its last good configuration."""
+    environment: Mapping[str, str]
+    log_format: str
+
+
+def demo_environment(first_port: int) -> dict[str, str]:
+    """How envoy/gateway.yaml learns the demo's ports."""
+    return {instance.variable: str(port) for instance, port in demo_ports(first_port).items()}
+
+
+def processes(plan: Plan) -> tuple[Process, ...]:
+    """In the order in which their lines are coloured; Envoy comes last, when there is something to serve."""
+    callouts = tuple(_callouts(plan))
+    return (_control_plane(plan), *callouts, *(_demos(plan) if plan.demo else ()), _envoy(plan))
+
+
+def _control_plane(plan: Plan) -> Process:
+    ports = plan.ports
+    flags = {
+        "--config": plan.config,
+        "--xds-address": f"{LOOPBACK}:{ports.xds}",
+        "--http-address": f"{LOOPBACK}:{ports.http}",
+        "--state-dir": plan.state_dir,
+        "--ext-authz-endpoint": f"{LOOPBACK}:{ports.ext_authz}",
+        "--ext-proc-endpoint": f"{LOOPBACK}:{ports.ext_proc}",
+        "--log-format": plan.log_format,
+    }
+    return _python(plan, CONTROL_PLANE, CONTROL_PLANE, flags, HttpProbe(ports.http))
+
+
+def _callouts(plan: Plan) -> Iterator[Process]:
+    ports = plan.ports
+    for name, port, admin_port in (
+        ("ext_authz", ports.ext_authz, ports.ext_authz_admin),
+        ("ext_proc", ports.ext_proc, ports.ext_proc_admin),
+    ):
+        flags = {
+            "--xds-address": f"{LOOPBACK}:{ports.xds}",
+            "--address": f"{LOOPBACK}:{port}",
+            "--admin-address": f"{LOOPBACK}:{admin_port}",
+            "--log-format": plan.log_format,
+        }
+        yield _python(plan, name, name, flags, HttpProbe(admin_port))
+
+
+def _demos(plan: Plan) -> Iterator[Process]:
+    for instance, port in demo_ports(plan.ports.demo).items():
+        flags = {"--name": instance.service, "--instance": instance.name, "--port": str(port)}
+        yield _python(plan, instance.name, "demo", flags, HttpProbe(port, "/health"))
+
+
+def _python(plan: Plan, name: str, module: str, flags: Mapping[str, str], probe: HttpProbe) -> Process:
+    arguments = [part for flag in flags.items() for part in flag]
+    environment = {
+        **plan.environment,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a folder `policy` where the user happens to stand is none of ours
+    }
+    return Process(name, (plan.python, "-m", module, *arguments), environment, (probe,))
+
+
+def _envoy(plan: Plan) -> Process:
+    drain_s = drain_limit_s(plan.gateway)
+    command = (
+        *(plan.envoy, "--config-path", plan.bootstrap),
+        "--disable-hot-restart",  # its shared memory would allow one Envoy a machine
+        *("--drain-time-s", str(max(1, round(drain_s))), "--drain-strategy", "immediate"),
+        *("--log-level", "warning", "--log-format", "%L %n: %v"),
+    )
+    # The listeners accept as soon as the first configuration is live.
+    probes = (HttpProbe(plan.ports.envoy_ready, "/ready"), *_listener_probes(plan.gateway))
+    before = frozenset({CONTROL_PLANE, "ext_authz", "ext_proc"})
+    drain = EnvoyDrain(plan.ports.envoy_admin, drain_s)
+    return Process(ENVOY, command, plan.environment, probes, after=before, drain=drain)
+
+
+def _listener_probes(gateway: Gateway) -> Iterable[TcpProbe]:
+    for listener in gateway.listeners:
+        yield TcpProbe(listener.port, LOOPBACK if listener.address in WILDCARDS else listener.address)
+
+
+def drain_limit_s(gateway: Gateway) -> float:
+    """How long requests in flight may take when the gateway stops: the longest of the listeners' limits."""
+    return max(listener.limits.drain.total_seconds() for listener in gateway.listeners)
