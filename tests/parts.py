@@ -1,0 +1,65 @@
+"""Parts of a machine that some tests need: which are there, and which have to be (GATEWAY_TEST_REQUIRE)."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.envoy_binary import CHECKOUT, EnvoyMissingError, find_envoy
+
+REQUIRE = "GATEWAY_TEST_REQUIRE"
+
+
+class MissingError(Exception):
+    """A part that this machine cannot give; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A marker's name, and how its program is found (raises MissingError)."""
+
+    name: str
+    find: Callable[[Mapping[str, str]], str]
+
+
+def envoy(environment: Mapping[str, str]) -> str:
+    """Path of the Envoy binary."""
+    try:
+        return find_envoy(None, environment)
+    except EnvoyMissingError as error:
+        raise MissingError(str(error)) from None
+
+
+def redis(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Path of redis-server: on PATH, or where `make setup` puts it."""
+    in_tools = checkout / ".tools" / "bin" / "redis-server"
+    found = shutil.which("redis-server", path=environment.get("PATH", ""))
+    if found is None and os.access(in_tools, os.X_OK):
+        found = str(in_tools)
+    if found is None:
+        raise MissingError("redis-server is missing: run `make setup`")
+    return found
+
+
+PARTS = (Part("envoy", envoy), Part("redis", redis))
+
+
+def missing_parts(environment: Mapping[str, str], parts: tuple[Part, ...] = PARTS) -> dict[str, str]:
+    """Reason by name, for each part that is not there."""
+    reasons: dict[str, str] = {}
+    for part in parts:
+        try:
+            part.find(environment)
+        except MissingError as error:
+            reasons[part.name] = str(error)
+    return reasons
+
+
+def required_parts(environment: Mapping[str, str], parts: tuple[Part, ...] = PARTS) -> frozenset[str]:
+    """`envoy,redis` -> both; raises ValueError for a name that nobody knows, which would require nothing."""
+    names = frozenset(name.strip() for name in environment.get(REQUIRE, "").split(",") if name.strip())
+    known = frozenset(part.name for part in parts)
+    if unknown := names - known:
+        raise ValueError(f"{REQUIRE}: unknown part {min(unknown)!r} ({', '.join(sorted(known))})")
+    return names
