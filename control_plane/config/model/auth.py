@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from control_plane.config.model.base import Section
-from control_plane.config.scalars import Bool, Duration, Int, Rate, RateValue
+from control_plane.config.scalars import Bool, Duration, Int, RateValue
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"
@@ -32,7 +32,7 @@ class JwtProvider(Section):
     jwks_url: str | None = None
     oidc_discovery: Bool | None = None
     jwks_file: str | None = None
-    secret: str | None = None
+    secret: Annotated[str | None, Field(repr=False)] = None
     token: tuple[TokenSource, ...] = (TokenSource(header="authorization"),)
     leeway: Duration = timedelta(seconds=30)
     max_lifetime: Duration | None = None
@@ -61,7 +61,7 @@ class ApiKeys(Section):
 
 class SignatureClient(Section):
     id: str
-    secret: str
+    secret: Annotated[str, Field(repr=False)]
 
 
 class Signatures(Section):
@@ -80,7 +80,15 @@ class RateByAttribute(Section):
     """In the file: `{attribute: tier, gold: 1000/minute}`."""
 
     attribute: str
-    rates: dict[str, Rate]
+    rates: Annotated[dict[str, RateValue], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_shorthand(cls, value: object) -> object:
+        if not isinstance(value, dict) or isinstance(value.get("rates"), dict):
+            return value
+        rates = {key: rate for key, rate in value.items() if key != "attribute"}
+        return {key: value[key] for key in value if key == "attribute"} | {"rates": rates}
 
 
 class RateLimit(Section):
@@ -96,7 +104,7 @@ class RateLimit(Section):
 
 
 class Redis(Section):
-    url: str
+    url: Annotated[str, Field(repr=False)]
 
 
 class Stores(Section):

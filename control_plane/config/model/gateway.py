@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from control_plane.config.model.auth import AuthMethods, RateLimit, Stores
 from control_plane.config.model.base import Section
 from control_plane.config.model.listeners import Listener
 from control_plane.config.model.routes import Route, RoutePolicies
 from control_plane.config.model.services import Callouts, Service
-from control_plane.config.scalars import Int
+from control_plane.config.scalars import Int, Number
 
 
 class AccessLog(Section):
@@ -20,7 +20,7 @@ class AccessLog(Section):
 class Tracing(Section):
     otlp_endpoint: str = ""
     """Off while empty."""
-    sample_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    sample_percent: Annotated[Number, Field(ge=0, le=100)] = 10.0
 
 
 class EnvoyPatch(Section):
@@ -30,7 +30,12 @@ class EnvoyPatch(Section):
     name: str
     op: Literal["add", "remove", "replace", "move", "copy", "test"]
     path: str
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """For move and copy."""
     value: Any = None
+    """Read by YAML 1.2's core schema: here alone there is no key whose type could decide."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
 
 class Gateway(Section):
@@ -40,7 +45,8 @@ class Gateway(Section):
     name: str
     mode: Literal["edge", "sidecar"] = "edge"
     include: tuple[str, ...] = ()
-    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    listeners: tuple[Listener, ...] = ()
+    """At least one; the default only lets a file without them be checked to its end."""
     services: dict[str, Service] = {}
     auth: AuthMethods = AuthMethods()
     rate_limits: dict[str, RateLimit] = {}

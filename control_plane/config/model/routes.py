@@ -3,19 +3,24 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from control_plane.config.model.base import Off, OneOrMore, Percent, Port, Section, Status
+from control_plane.config.model.base import Count, Off, OneOrMore, Percent, Port, Section, Status, Switchable
 from control_plane.config.model.listeners import IpRules
 from control_plane.config.scalars import Bool, Duration, Int, Moment, SizeBytes
 
 
 class StringMatch(Section):
-    """A plain value in the file is exact; else `{present: true}` or `{regex: ...}`."""
+    """A plain value in the file is exact; else `{present: true}` or `{regex: ...}`: exactly one of the three."""
 
     exact: str | None = None
     present: Bool | None = None
     regex: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"exact": value} if isinstance(value, str) else value
 
 
 class Match(Section):
@@ -80,7 +85,7 @@ class Authentication(Section):
 
 class RetryBudget(Section):
     percent: Percent = 20
-    min_concurrency: Int = 3
+    min_concurrency: Count = 3
 
 
 class Retry(Section):
@@ -154,23 +159,26 @@ class RouteFailureMode(Section):
 class RoutePolicies(Section):
     """The keys that `defaults` and a route share; None is "not said", "none" switches a default off."""
 
-    auth: Authentication | Off | None = None
+    auth: Switchable[Authentication] | None = None
     timeout: Duration | None = None
     """The whole request, retries included; 0s is none."""
-    retry: Retry | Off | None = None
-    cors: Cors | Off | None = None
-    compression: Compression | Off | None = None
-    rewrite: Rewrite | Off | None = None
-    mirror: Mirror | Off | None = None
-    ip: IpRules | Off | None = None
+    retry: Switchable[Retry] | None = None
+    cors: Switchable[Cors] | None = None
+    compression: Switchable[Compression] | None = None
+    rewrite: Switchable[Rewrite] | None = None
+    mirror: Switchable[Mirror] | None = None
+    ip: Switchable[IpRules] | None = None
     max_request_body: SizeBytes | None = None
-    rate_limits: tuple[str, ...] | Off | None = None
-    cache: Cache | Off | None = None
-    transform: Transform | Off | None = None
-    deprecation: Deprecation | Off | None = None
+    rate_limits: Switchable[tuple[str, ...]] | None = None
+    cache: Switchable[Cache] | None = None
+    transform: Switchable[Transform] | None = None
+    deprecation: Switchable[Deprecation] | None = None
     upgrades: Off | None = None
     access_log: Off | None = None
     failure_mode: RouteFailureMode | None = None
+
+
+Host = Annotated[str, AfterValidator(str.lower)]
 
 
 class Route(RoutePolicies):
@@ -178,7 +186,8 @@ class Route(RoutePolicies):
 
     name: str
     listeners: tuple[str, ...] | None = None
-    hosts: tuple[str, ...] = ("*",)
+    hosts: tuple[Host, ...] = ("*",)
+    """`*`, `api.example.com` or `*.example.com`; lower case here, whatever the file says."""
     match: Match = Match()
     backends: tuple[Backend, ...] | None = None
     service: str | None = None

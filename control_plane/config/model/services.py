@@ -3,12 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from control_plane.config.model.base import Percent, Port, Section
-from control_plane.config.scalars import Bool, Duration, Int
-
-Count = Annotated[Int, Field(ge=0)]
+from control_plane.config.model.base import Count, Percent, Port, Section
+from control_plane.config.scalars import Bool, Duration
 
 
 class KubernetesService(Section):
@@ -41,6 +39,18 @@ class LoadBalancing(Section):
     policy: Literal["round_robin", "least_request", "random", "ring_hash", "maglev"] = "round_robin"
     hash: HashPolicy | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_shorthand(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"policy": value}
+        if isinstance(value, dict) and value and not value.keys() & cls.model_fields.keys():
+            if len(value) != 1:
+                raise ValueError("has to name one algorithm ({ring_hash: {key: [...]}})")
+            (policy, parameters), *_ = value.items()
+            return {"policy": policy, "hash": parameters}
+        return value
+
 
 class CircuitBreaker(Section):
     max_connections: Count = 1024
@@ -62,8 +72,8 @@ class HealthCheck(Section):
     path: str = "/"
     interval: Duration = timedelta(seconds=5)
     timeout: Duration = timedelta(seconds=1)
-    healthy_threshold: Count = 1
-    unhealthy_threshold: Count = 2
+    healthy_threshold: Annotated[Count, Field(ge=1)] = 1
+    unhealthy_threshold: Annotated[Count, Field(ge=1)] = 2
 
 
 class UpstreamTls(Section):
@@ -100,16 +110,28 @@ class CalloutEndpoint(Section):
     path: str | None = None
 
 
-class ExtAuthzCallout(Section):
-    endpoints: tuple[CalloutEndpoint, ...] | None = (CalloutEndpoint(address="127.0.0.1", port=9001),)
+class Callout(Section):
+    """Exactly one of endpoints, kubernetes; the default is the port of this machine that the service listens on."""
+
+    endpoints: tuple[CalloutEndpoint, ...] | None = None
     kubernetes: KubernetesService | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kubernetes_alone(cls, value: object) -> object:
+        if isinstance(value, dict) and "kubernetes" in value:
+            return {"endpoints": None, **value}
+        return value
+
+
+class ExtAuthzCallout(Callout):
+    endpoints: tuple[CalloutEndpoint, ...] | None = (CalloutEndpoint(address="127.0.0.1", port=9001),)
     timeout: Duration = timedelta(milliseconds=500)
     failure_mode: Literal["open", "closed"] = "closed"
 
 
-class ExtProcCallout(Section):
+class ExtProcCallout(Callout):
     endpoints: tuple[CalloutEndpoint, ...] | None = (CalloutEndpoint(address="127.0.0.1", port=9002),)
-    kubernetes: KubernetesService | None = None
     message_timeout: Duration = timedelta(seconds=1)
     failure_mode: Literal["open", "closed"] = "open"
 

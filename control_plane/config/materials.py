@@ -1,0 +1,168 @@
+"""The files that a configuration names: their paths, their content, and whether it is what it should be."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from posixpath import dirname, join
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from control_plane.config.api_keys_file import ApiKeysFileError, parse_api_keys
+from control_plane.config.faults import Path
+from control_plane.config.model.gateway import Gateway
+from control_plane.config.rules.report import Report
+from control_plane.config.tree import Entry, Items, Keys, Node, Text
+
+Materials = Mapping[str, bytes]
+"""Content of every file that the configuration names, by its path as it stands in the model."""
+
+_FILE_KEYS = frozenset({"certificate_file", "private_key_file", "client_ca_file", "ca_file", "jwks_file", "keys_file"})
+_SECTIONS = ("listeners", "services", "auth")
+
+
+class Reader(Protocol):
+    """Gives the content of a file or raises OSError."""
+
+    def read(self, path: str) -> bytes: ...
+
+
+def with_joined_paths(root: Keys) -> Keys:
+    """Return the tree with every file name relative to the folder of the YAML file that names it."""
+    entries = {
+        key: replace(entry, value=_joined(entry.value)) if key in _SECTIONS else entry
+        for key, entry in root.entries.items()
+    }
+    return replace(root, entries=entries)
+
+
+def _joined(node: Node) -> Node:
+    if isinstance(node, Items):
+        return replace(node, items=tuple(_joined(item) for item in node.items))
+    if isinstance(node, Text):
+        return node
+    entries = {}
+    for key, entry in node.entries.items():
+        value = entry.value
+        if key in _FILE_KEYS and isinstance(value, Text) and value.text and not value.is_null:
+            value = replace(value, text=join(dirname(value.at.file), value.text))
+        entries[key] = Entry(entry.key_at, value if isinstance(value, Text) else _joined(value))
+    return replace(node, entries=entries)
+
+
+def named_files(gateway: Gateway) -> Iterator[tuple[Path, str]]:
+    """Every file that the model names, with the path of its key."""
+    for place, listener in enumerate(gateway.listeners):
+        path: Path = ("listeners", place)
+        if listener.client_ca_file:
+            yield (*path, "client_ca_file"), listener.client_ca_file
+        for number, certificate in enumerate(listener.tls or ()):
+            for key in ("certificate_file", "private_key_file"):
+                if file := getattr(certificate, key):
+                    yield (*path, "tls", number, key), file
+    for name, service in gateway.services.items():
+        for key in ("ca_file", "certificate_file", "private_key_file"):
+            if service.tls is not None and (file := getattr(service.tls, key)):
+                yield ("services", name, "tls", key), file
+    for name, provider in gateway.auth.jwt.items():
+        if provider.jwks_file:
+            yield ("auth", "jwt", name, "jwks_file"), provider.jwks_file
+    for name, keys in gateway.auth.api_keys.items():
+        if keys.keys_file:
+            yield ("auth", "api_keys", name, "keys_file"), keys.keys_file
+
+
+def read_materials(gateway: Gateway, files: Reader, report: Report, now: datetime | None) -> Materials:
+    """Read every named file; one that is missing or unusable is a fault of the line that names it."""
+    materials: dict[str, bytes] = {}
+    for path, file in named_files(gateway):
+        try:
+            materials[file] = materials[file] if file in materials else files.read(file)
+        except OSError as error:
+            report.fault(path, f"cannot read {file}: {error.strerror or error}")
+            continue
+        if problem := _content_fault(str(path[-1]), materials[file]):
+            report.fault(path, f"{file} {problem}")
+    for path, certificate, key in _pairs(gateway):
+        _check_pair(path, materials.get(certificate), materials.get(key), report, now)
+    return materials
+
+
+def _content_fault(key: str, content: bytes) -> str | None:
+    match key:
+        case "certificate_file" | "client_ca_file" | "ca_file":
+            return None if _certificates(content) else "holds no certificate (PEM)"
+        case "private_key_file":
+            return None if _private_key(content) else "holds no private key (PEM, without a passphrase)"
+        case "jwks_file":
+            return _jwks_fault(content)
+    try:
+        parse_api_keys(content)
+    except ApiKeysFileError as error:
+        return str(error)
+    return None
+
+
+def _jwks_fault(content: bytes) -> str | None:
+    try:
+        jwks = json.loads(content)
+    except (ValueError, RecursionError):
+        return "is not JSON (a JWK Set)"
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) and "kty" in key for key in keys):
+        return 'is not a JWK Set ({"keys": [{"kty": ...}]})'
+    if any("d" in key for key in keys):
+        return "holds a private key (publish the public part only)"
+    return None
+
+
+def _pairs(gateway: Gateway) -> Iterator[tuple[Path, str, str]]:
+    for place, listener in enumerate(gateway.listeners):
+        for number, pair in enumerate(listener.tls or ()):
+            if pair.certificate_file and pair.private_key_file:
+                yield ("listeners", place, "tls", number), pair.certificate_file, pair.private_key_file
+    for name, service in gateway.services.items():
+        if service.tls and service.tls.certificate_file and service.tls.private_key_file:
+            yield ("services", name, "tls"), service.tls.certificate_file, service.tls.private_key_file
+
+
+def _check_pair(path: Path, certificate: bytes | None, key: bytes | None, report: Report, now: datetime | None) -> None:
+    leaf = next(iter(_certificates(certificate)), None) if certificate is not None else None
+    private_key = _private_key(key) if key is not None else None
+    if leaf is None:
+        return
+    # With a single mapping under `tls` there is no list in the tree: the path then ends one step earlier.
+    if private_key is not None and _public(leaf.public_key()) != _public(private_key.public_key()):
+        report.fault(_shorter(report, path, "private_key_file"), "does not belong to the certificate (its own key)")
+    if now is not None and leaf.not_valid_after_utc <= now:
+        report.warn(
+            _shorter(report, path, "certificate_file"),
+            f"expired on {leaf.not_valid_after_utc.date()} (a new certificate)",
+        )
+
+
+def _shorter(report: Report, path: Path, key: str) -> Path:
+    listed = (*path, key)
+    return listed if report.is_written(listed) else (*path[:-1], key)
+
+
+def _public(key: object) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]  # every public key class has it
+
+
+def _certificates(content: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return []
+
+
+def _private_key(content: bytes) -> PrivateKeyTypes | None:
+    try:
+        return load_pem_private_key(content, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None

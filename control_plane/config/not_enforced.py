@@ -1,0 +1,72 @@
+"""What this version reads and checks, but does not act upon yet: the one table, shortened as features land."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from control_plane.config.faults import Path
+from control_plane.config.model.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One thing that does not happen yet."""
+
+    what: str
+    """Continues "not enforced yet: "."""
+    used: Callable[[Gateway], Iterable[Path]]
+    """Where a configuration asks for it."""
+
+
+def _signatures(gateway: Gateway) -> Iterable[Path]:
+    return (("auth", "signatures", name) for name in gateway.auth.signatures)
+
+
+def _fetched_keys(gateway: Gateway) -> Iterable[Path]:
+    for name, provider in gateway.auth.jwt.items():
+        for key in ("jwks_url", "oidc_discovery"):
+            if getattr(provider, key) is not None:
+                yield ("auth", "jwt", name, key)
+
+
+def _revocation(gateway: Gateway) -> Iterable[Path]:
+    return (("auth", "jwt", name, "revocation") for name, jwt in gateway.auth.jwt.items() if jwt.revocation is not None)
+
+
+def _redis(gateway: Gateway) -> Iterable[Path]:
+    return (("stores", key) for key in ("rate_limits", "cache") if getattr(gateway.stores, key) == "redis")
+
+
+def _kubernetes(gateway: Gateway) -> Iterable[Path]:
+    for name, service in gateway.services.items():
+        if service.kubernetes is not None:
+            yield ("services", name, "kubernetes")
+    for name, callout in (("ext_authz", gateway.callouts.ext_authz), ("ext_proc", gateway.callouts.ext_proc)):
+        if callout.kubernetes is not None:
+            yield ("callouts", name, "kubernetes")
+    for place, listener in enumerate(gateway.listeners):
+        if any(certificate.kubernetes_secret is not None for certificate in listener.tls or ()):
+            yield ("listeners", place, "tls")
+
+
+def _sidecar(gateway: Gateway) -> Iterable[Path]:
+    return [("mode",)] if gateway.mode == "sidecar" else []
+
+
+def _tracing(gateway: Gateway) -> Iterable[Path]:
+    return [("tracing", "otlp_endpoint")] if gateway.tracing.otlp_endpoint else []
+
+
+def _envoy_patches(gateway: Gateway) -> Iterable[Path]:
+    return [("envoy_patches",)] if gateway.envoy_patches else []
+
+
+NOT_ENFORCED: tuple[Feature, ...] = (
+    Feature("signed requests are refused with 503", _signatures),
+    Feature("keys are not fetched, so its routes answer 503 (jwks_file, secret)", _fetched_keys),
+    Feature("revoked tokens pass", _revocation),
+    Feature("the store is memory", _redis),
+    Feature("nothing is discovered in Kubernetes", _kubernetes),
+    Feature("the gateway behaves as at the edge", _sidecar),
+    Feature("no traces are sent", _tracing),
+    Feature("no patch is applied", _envoy_patches),
+)

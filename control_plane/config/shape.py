@@ -1,0 +1,232 @@
+"""A tree of text -> the model, with every fault of form told in our own words.
+
+pydantic finds what does not fit; its locations (tags of unions, names that exist in the model only) and its messages
+never reach the user. After faults the tree is cut down to what is sound, so that the rules (`rules/`) can look at the
+rest of the file in the same run.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from control_plane.config.core_schema import core_value
+from control_plane.config.faults import Fault, Path
+from control_plane.config.model.base import OFF, ON, Section
+from control_plane.config.model.gateway import Gateway
+from control_plane.config.model.routes import Route
+from control_plane.config.tree import Entry, Items, Keys, Located, Node, Text, Tree, locate, plain, without
+
+_ROUNDS = 32
+"""Every round cuts at least one level off; the model has fewer."""
+
+_PLACEHOLDERS: Mapping[str, str] = {"version": "1", "name": "gateway"}
+"""What the rest is checked with when the file lacks them."""
+
+_EXPECTED: Mapping[str, str] = {
+    "version": "version: 1",
+    "name": "a name",
+    "port": "1 to 65535",
+    "algorithms": "always explicit: RS256, ES256, ...; HS256 with a secret",
+    "rate": "10/minute",
+    "key": "[client_ip], [user], ...; [] is one bucket for all",
+    "sha256": "the digest that `gatewayctl key new` prints",
+    "since": "a date: 2026-09-01",
+}
+"""What to write for a key that is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """What of the tree fits the model."""
+
+    gateway: Gateway | None
+    """The sound part; None only if not even that could be found."""
+    tree: Keys
+    """The tree that `gateway` was read from: their paths are the same."""
+    faults: tuple[Fault, ...]
+
+
+def shape(root: Keys) -> Shaped:
+    """Read the model from the tree and report everything in it that does not fit."""
+    tree, faults = root, tuple[Fault, ...]()
+    for round_ in range(_ROUNDS):
+        try:
+            return Shaped(Gateway.model_validate(_data(tree)), tree, faults)
+        except ValidationError as error:
+            mismatches = [_Mismatch.of(tree, details) for details in error.errors(include_url=False)]
+        if round_ == 0:
+            faults = tuple(dict.fromkeys(mismatch.fault() for mismatch in mismatches))
+        tree = _completed(without(tree, [mismatch.to_cut for mismatch in mismatches]))
+    return Shaped(None, tree, faults)
+
+
+def _data(tree: Keys) -> Tree:
+    data = plain(tree)
+    patches = tree.entries.get("envoy_patches")
+    if isinstance(data, dict) and patches is not None and isinstance(patches.value, Items):
+        plain_patches = data["envoy_patches"]
+        for patch, node in zip(
+            plain_patches if isinstance(plain_patches, list) else [], patches.value.items, strict=True
+        ):
+            if isinstance(patch, dict) and isinstance(node, Keys) and "value" in node.entries:
+                patch["value"] = core_value(node.entries["value"].value)  # type: ignore[assignment]  # any JSON value
+    return data
+
+
+def _completed(tree: Keys) -> Keys:
+    added = {key: Entry(tree.at, Text(tree.at, text)) for key, text in _PLACEHOLDERS.items() if key not in tree.entries}
+    return replace(tree, entries={**tree.entries, **added}, cut=tree.cut | added.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class _Mismatch:
+    """One of pydantic's errors, found again in the tree."""
+
+    details: ErrorDetails
+    place: Located
+    tree_path: Path
+    """The part of the path that exists, in the indices of the tree."""
+
+    @classmethod
+    def of(cls, tree: Keys, details: ErrorDetails) -> "_Mismatch":
+        path = _path_in_file(tree, details["loc"])
+        place = locate(tree, path)
+        return cls(details, place, path[: len(path) - len(place.rest)])
+
+    @property
+    def to_cut(self) -> Path:
+        return self.tree_path
+
+    def fault(self) -> Fault:
+        place, kind = self.place, self.details["type"]
+        if kind == "missing":
+            key = str(self.details["loc"][-1])
+            expected = f" ({_EXPECTED[key]})" if key in _EXPECTED else ""
+            path = (*place.path, key) if place.rest else place.path
+            return Fault.at(place.key_at, path, f"is missing{expected}")
+        if kind == "extra_forbidden":
+            return Fault.at(place.key_at, place.path, _unknown_key(self.details["loc"]))
+        if isinstance(place.node, Text) and place.node.is_empty:
+            return Fault.at(place.key_at, place.path, "has no value (give it one, or leave the key out)")
+        return Fault.at(place.shown_at, place.path, _message(self.details, place.node))
+
+
+def _path_in_file(tree: Keys, location: Sequence[str | int]) -> Path:
+    """Drop the steps of a location that exist in the model only: tags of unions, names behind a shorthand."""
+    path: Path = ()
+    for step in location:
+        place = locate(tree, (*path, step))
+        node = place.node
+        if not place.rest:
+            path = (*path, step)
+        elif step in (ON, OFF, "[key]", "rates", "exact", "from_"):
+            continue
+        elif step in ("hash", "policy") and isinstance(node, Keys) and len(node.entries) == 1:
+            path = (*path, *node.entries)
+        elif isinstance(node, Text) or step in ("hash", "policy"):
+            continue
+        else:
+            path = (*path, step)
+    return path
+
+
+def _message(details: ErrorDetails, node: Node) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    match kind:
+        case "value_error":
+            return str(context["error"])
+        case "literal_error":
+            written = (
+                node.text if isinstance(node, Text) else next(iter(node.entries), "") if isinstance(node, Keys) else ""
+            )
+            return not_allowed(written, re.findall(r"'([^']*)'", context["expected"]))
+        case "greater_than_equal":
+            return f"{_written(node)} is too small (at least {context['ge']})"
+        case "less_than_equal":
+            return f"{_written(node)} is too large (at most {context['le']})"
+        case "too_short":
+            return "is empty (at least one entry)"
+        case "string_pattern_mismatch":
+            return "is not a SHA-256 digest (64 hexadecimal digits)"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return _mapping_wanted(details["loc"])
+        case "tuple_type" | "list_type":
+            return "has to be a list ([...])" + (" or none" if details["loc"][-1] == ON else "")
+        case "string_type":
+            return "has to be a single value, not a " + ("list" if isinstance(node, Items) else "mapping")
+    return str(details["msg"])
+
+
+def _written(node: Node) -> str:
+    return node.text if isinstance(node, Text) else "this"
+
+
+def _mapping_wanted(location: Sequence[str | int]) -> str:
+    section = _section_at(location)
+    keys = f" with {', '.join(_key_names(section))}" if section is not None else " (name: value)"
+    return f"has to be a mapping{keys}" + (", or none" if location[-1] == ON else "")
+
+
+def _unknown_key(location: Sequence[str | int]) -> str:
+    key = str(location[-1])
+    section = _section_at(location[:-1])
+    allowed = _key_names(section) if section is not None else []
+    if location[0] == "defaults" and len(location) == 2 and key in Route.model_fields:
+        return "is a key of a route, not of defaults"
+    close = difflib.get_close_matches(key, allowed, 1, 0.6)
+    if close:
+        return f"unknown key (did you mean {close[0]}?)"
+    return f"unknown key (allowed: {', '.join(allowed)})"
+
+
+def _key_names(section: type[Section]) -> list[str]:
+    names = [field.alias or name for name, field in section.model_fields.items()]
+    if "policy" in names and "hash" in names:
+        return ["ring_hash", "maglev"]
+    return names
+
+
+def _section_at(location: Sequence[str | int]) -> type[Section] | None:
+    """The section of the model that a location leads to."""
+    annotation: object = Gateway
+    for step in location:
+        if step not in (ON, OFF):
+            annotation = _inside(annotation, step)
+    sections = [option for option in _options(annotation) if inspect.isclass(option) and issubclass(option, Section)]
+    return sections[0] if sections else None
+
+
+def _inside(annotation: object, step: str | int) -> object:
+    for option in _options(annotation):
+        if inspect.isclass(option) and issubclass(option, Section):
+            if step in option.model_fields:
+                return option.model_fields[str(step)].annotation
+        elif get_origin(option) in (tuple, dict):
+            return get_args(option)[0 if get_origin(option) is tuple else 1]
+    return None
+
+
+def _options(annotation: object) -> Iterable[object]:
+    """The members of a union, however it is wrapped."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _options(member)
+    else:
+        yield annotation
+
+
+def not_allowed(written: str, allowed: Sequence[str]) -> str:
+    """The message for a value that is not one of a list."""
+    close = difflib.get_close_matches(written, allowed, 1, 0.6)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{written!r} is not allowed ({', '.join(allowed)}{hint})"

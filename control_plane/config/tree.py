@@ -1,0 +1,167 @@
+"""A YAML document as values that know where they stand: what the model is read from and faults are located in.
+
+Every scalar is text. Parts can be cut out (`without`): a file with faults is checked further without its faulty parts,
+so that all its faults are found at once; what was cut leaves a mark, so that nobody complains about the hole.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from control_plane.config.faults import Path, Position
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One scalar."""
+
+    at: Position
+    text: str
+    plain: bool = False
+    """Written without quotes, and not filled in: YAML's null is meant only then."""
+
+    @property
+    def is_null(self) -> bool:
+        """Nothing, `~` or `null`."""
+        return self.plain and self.text in _NULLS
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing at all after the colon or the dash."""
+        return self.plain and not self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """One sequence."""
+
+    at: Position
+    items: tuple["Node", ...]
+    indices: tuple[int, ...]
+    """The place of each item in its file; they differ from 0, 1, 2 after cuts and includes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping with its value."""
+
+    key_at: Position
+    value: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """One mapping."""
+
+    at: Position
+    entries: Mapping[str, Entry]
+    cut: frozenset[str] = frozenset()
+    """Keys that were cut out, or lost something deeper."""
+
+
+Node: TypeAlias = Text | Items | Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The end of a path, or of as much of it as there is."""
+
+    node: Node
+    at: Position
+    """Of the value."""
+    key_at: Position
+    """Of the key that holds it; of the value itself in a list."""
+    path: Path
+    """As it stands in the file."""
+    rest: Path
+    """What there was no node for; () if the whole path was found."""
+
+    @property
+    def shown_at(self) -> Position:
+        """Where an operator looks first: at a scalar itself, else at the key that holds the block."""
+        return self.at if isinstance(self.node, Text) else self.key_at
+
+
+def locate(root: Node, path: Path) -> Located:
+    """Follow a path as far as it goes."""
+    node, key_at, walked = root, root.at, list[str | int]()
+    for taken, step in enumerate(path):
+        if isinstance(node, Keys) and isinstance(step, str) and step in node.entries:
+            entry = node.entries[step]
+            node, key_at = entry.value, entry.key_at
+            walked.append(step)
+        elif isinstance(node, Items) and isinstance(step, int) and 0 <= step < len(node.items):
+            walked.append(node.indices[step])
+            node = node.items[step]
+            key_at = node.at
+        else:
+            return Located(node, node.at, key_at, tuple(walked), path[taken:])
+    return Located(node, node.at, key_at, tuple(walked), ())
+
+
+def without(root: Keys, paths: Collection[Path]) -> Keys:
+    """Return the tree without what stands at these paths; lists close up."""
+    cut = _cut(root, sorted({path for path in paths if path}, key=len))
+    return cut if isinstance(cut, Keys) else root
+
+
+def _cut(node: Node, paths: list[Path]) -> Node:
+    if not paths or isinstance(node, Text):
+        return node
+    by_step: dict[str | int, list[Path]] = {}
+    for path in paths:
+        by_step.setdefault(path[0], []).append(path[1:])
+    if isinstance(node, Keys):
+        return _cut_keys(node, by_step)
+    kept = [
+        (index, _cut(item, by_step.get(place, [])))
+        for place, (index, item) in enumerate(zip(node.indices, node.items, strict=True))
+        if () not in by_step.get(place, [])
+    ]
+    return replace(node, items=tuple(item for _, item in kept), indices=tuple(index for index, _ in kept))
+
+
+def _cut_keys(node: Keys, by_step: Mapping[str | int, list[Path]]) -> Keys:
+    entries = {
+        key: replace(entry, value=_cut(entry.value, by_step[key])) if key in by_step else entry
+        for key, entry in node.entries.items()
+        if () not in by_step.get(key, [])
+    }
+    return replace(node, entries=entries, cut=node.cut | {str(step) for step in by_step if step in node.entries})
+
+
+class Empty:
+    """Stands for a key without a value, so that whatever type is wanted refuses it."""
+
+
+EMPTY = Empty()
+
+Tree: TypeAlias = "str | Empty | list[Tree] | dict[str, Tree]"
+"""Plain values for pydantic."""
+
+
+def plain(node: Node) -> Tree:
+    """Return the tree without positions; keys whose value is an explicit null are left out, as if absent."""
+    if isinstance(node, Text):
+        return EMPTY if node.is_null else node.text
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    return {
+        key: plain(entry.value)
+        for key, entry in node.entries.items()
+        if not (isinstance(entry.value, Text) and entry.value.is_null and not entry.value.is_empty)
+    }
+
+
+def texts(node: Node, path: Path = ()) -> Iterator[tuple[Path, Text]]:
+    """Every scalar with its path."""
+    if isinstance(node, Text):
+        yield path, node
+    elif isinstance(node, Items):
+        for place, item in enumerate(node.items):
+            yield from texts(item, (*path, place))
+    else:
+        for key, entry in node.entries.items():
+            yield from texts(entry.value, (*path, key))
