@@ -1,6 +1,6 @@
 """A stored response."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ext_proc.cache.fields import EntityTag, Headers
 from ext_proc.cache.freshness import Lifetime
@@ -29,8 +29,8 @@ class Entry:
     """`no-cache`: not even a fresh one is served without asking."""
     never_stale: bool
     """A client's max-stale does not count (must-revalidate and its like)."""
-    memo: list[object] = field(default_factory=list)
-    """Where the message layer keeps the answer's constant part."""
+    memo: object = None
+    """Where the message layer keeps what it made of the entry."""
 
     @property
     def size(self) -> int:

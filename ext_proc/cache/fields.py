@@ -14,7 +14,12 @@ Headers = Mapping[str, str]
 LONGEST_S = 2**31
 """What a larger delta-seconds counts as (RFC 9111 section 1.2.2)."""
 
-_DIRECTIVE = re.compile(r'\s*([^\s",;=]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^",]*)))?\s*(?:,|$)|\s*([^\s",;=]+)[^,]*(?:,|$)|[^,]*(?:,|$)')
+_DIRECTIVE = re.compile(
+    r"""\s* ([^\s",;=]+) \s* (?: = \s* (?: "((?:[^"\\]|\\.)*)" | ([^",]*) ) )? \s* (?:,|$)
+      | \s* ([^\s",;=]+) [^,]* (?:,|$)
+      | [^,]* (?:,|$)""",
+    re.VERBOSE,
+)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _IMF = re.compile(r"\w{3}, (\d{2})[ ](\w{3})[ ](\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII | re.IGNORECASE)
 _RFC850 = re.compile(r"\w{6,9}, (\d{2})-(\w{3})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII | re.IGNORECASE)

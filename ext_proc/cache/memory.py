@@ -1,8 +1,8 @@
 """The store of one process: bounded in bytes and entries, evicting by SIEVE, expiring without being read.
 
-SIEVE (Zhang et al., NSDI 2024) keeps a queue in order of arrival with one bit "was read since the hand passed" for each
-entry. The hand walks from the oldest to the newest and evicts the first entry without the bit, so that a scan of entries
-which nobody reads twice evicts itself and leaves the popular ones alone. A hit costs one attribute.
+SIEVE (Zhang et al., NSDI 2024) keeps a queue in order of arrival with one bit "was read since the hand passed" for
+each entry. The hand walks from the oldest to the newest and evicts the first entry without the bit, so that a scan of
+entries which nobody reads twice evicts itself and leaves the popular ones alone. A hit costs one attribute.
 """
 
 import heapq
@@ -94,7 +94,15 @@ class MemoryStore:
         return tuple(sorted({*known[0], *names}))
 
     def put(
-        self, key: str, entry: Entry, *, primary: str, uri: str, selecting: tuple[str, ...], route: str, expires_at: float
+        self,
+        key: str,
+        entry: Entry,
+        *,
+        primary: str,
+        uri: str,
+        selecting: tuple[str, ...],
+        route: str,
+        expires_at: float,
     ) -> bool:
         """Store, evicting others if need be; False if it is too large for this store.
 

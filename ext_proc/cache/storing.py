@@ -1,5 +1,6 @@
 """May a response be stored, and under which conditions (RFC 9111 section 3)?"""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +10,26 @@ from ext_proc.cache.freshness import TARGETED, Control, Lifetime, control_of, in
 from policy.processing import CacheRules, Scope
 
 Reason = Literal[
-    "local-reply", "status", "no-store", "private", "set-cookie", "vary", "authorization", "stream", "too-large", "expired"
+    "local-reply",
+    "status",
+    "no-store",
+    "private",
+    "set-cookie",
+    "vary",
+    "authorization",
+    "stream",
+    "too-large",
+    "expired",
 ]
 """Why not; a metric's label."""
 
-_UNDERSTOOD = frozenset({200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501})
+_UNDERSTOOD = frozenset({200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 501})
 """Final statuses whose caching rules are known here; `must-understand` asks for that (section 5.2.2.3)."""
+_SERVABLE = frozenset(
+    {*range(200, 209), 226, *range(300, 306), 307, 308, *range(400, 418), *range(421, 425), 426, 428, 429, 431}
+    | {*range(500, 509), 510, 511}
+)
+"""Statuses that Envoy lets an ImmediateResponse have (envoy.type.v3.StatusCode); 451 is none of them."""
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -35,6 +50,8 @@ _CACHING = ("cache-control", TARGETED, "expires", "date", "age", "last-modified"
 _KEPT_FOR_VALIDATION_S = 600.0
 """How long a stale response with a validator is kept: a 304 then saves its transfer."""
 _MOST_VARY_NAMES = 16
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""One of these, and Envoy 1.40 silently drops this header of a reply and all that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,7 @@ def judge(
 
 
 def _forbidden(status: int, response: Headers, control: Control, rules: CacheRules) -> Reason | None:
-    if status < 200 or status in (206, 304):
+    if status in (206, 304) or status not in _SERVABLE:
         return "status"
     understood = control.has("must-understand")
     if understood and status not in _UNDERSTOOD:
@@ -136,7 +153,11 @@ def entry(
     """
     control = storable.control
     dropped = _dropped_names(origin) | control.fields("private") | control.fields("no-cache")
-    headers = {name: value for name, value in shown.items() if name not in dropped and not name.startswith(":")}
+    headers = {
+        name: value
+        for name, value in shown.items()
+        if name not in dropped and not name.startswith((":", "x-envoy-")) and not _CONTROL.search(value)
+    }
     headers.setdefault("date", format_http_date(received_at))
     caching = {name: origin[name] for name in _CACHING if name in origin}
     tags = entity_tags(headers.get("etag", ""))

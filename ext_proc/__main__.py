@@ -1,0 +1,97 @@
+"""python -m ext_proc: builds the objects, one TaskGroup, nothing else."""
+
+import asyncio
+import os
+import sys
+import time
+
+from prometheus_client import CollectorRegistry
+
+from ext_proc import settings as flags
+from ext_proc.cache.memory import MemoryStore
+from ext_proc.cache.session import Cache
+from ext_proc.cache.single_flight import Flights
+from ext_proc.metrics import Metrics
+from ext_proc.policies import PolicyStore
+from ext_proc.service import ExternalProcessor
+from ext_proc.settings import Settings
+from ext_proc.sinks import POLICY_TYPE, PolicySink
+from gateway_runtime.admin import admin_app, serve_http
+from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
+from gateway_runtime.process import raise_on_signal, run
+from gateway_runtime.telemetry import configure_logging, logger
+from gateway_runtime.workers import raise_when_orphaned, run_workers
+from gateway_runtime.xds_client import XdsClient
+
+USER_AGENT_NAME = "meetinity-ext-proc"
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Envoy sends body chunks as large as they came; gRPC's default of 4 MiB would end the stream."""
+EXPIRY_INTERVAL_S = 1.0
+
+
+async def serve_worker(settings: Settings) -> None:
+    """Serve Process streams on one address until a signal; SERVING as soon as the first policies are in force."""
+    log = logger("ext_proc")
+    policies = PolicyStore()
+    store = MemoryStore(max_bytes=settings.cache_bytes, max_entries=settings.cache_entries)
+    flights = Flights()
+    registry = CollectorRegistry()
+    ready = asyncio.Event()
+    server = GrpcServer(ServerOptions(max_receive_bytes=MAX_MESSAGE_BYTES))
+    xds = XdsClient(
+        target=settings.xds_address,
+        node_id=settings.node_id,
+        user_agent_name=USER_AGENT_NAME,
+        cluster=settings.gateway,
+        sinks={POLICY_TYPE: PolicySink(policies, time.monotonic)},
+        on_ready=ready.set,
+    )
+    processor = ExternalProcessor(
+        policies=policies,
+        source=xds,
+        cache=Cache(store, flights, wait_s=settings.wait_s),
+        metrics=Metrics(registry, store),
+    )
+    server.server.add_generic_rpc_handlers((processor.handler(),))
+    address = server.bind(settings.addresses[0], name="ext_proc")
+    admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
+
+    async def announce() -> None:
+        await ready.wait()
+        await server.set_serving(True)
+        log.info("ready", address=address, admin=settings.admin_addresses[0], policies=len(policies))
+
+    async def expire() -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
+            policies.expire(time.monotonic())
+            store.expire(time.time())
+            flights.expire(time.time())
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
+        tasks.create_task(serve_http(admin, settings.admin_addresses[0], name="ext_proc admin"), name="admin")
+        tasks.create_task(xds.run(), name="xds")
+        tasks.create_task(announce(), name="announce")
+        tasks.create_task(expire(), name="expiry")
+        tasks.create_task(raise_on_signal(), name="signals")
+        if settings.worker_of is not None:
+            tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
+
+
+async def serve_workers(settings: Settings) -> None:
+    """Be the parent of several workers until a signal."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_workers("ext_proc", flags.worker_arguments(settings)), name="workers")
+        tasks.create_task(raise_on_signal(), name="signals")
+
+
+def main() -> int:
+    settings = flags.parse(sys.argv[1:], os.environ)
+    configure_logging(settings.log_level, settings.log_format, process="ext_proc")
+    serve_all = serve_workers if len(settings.addresses) > 1 else serve_worker
+    return run(lambda: serve_all(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

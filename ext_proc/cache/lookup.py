@@ -1,0 +1,120 @@
+"""What the cache may do with a request: the part of RFC 9111 section 4 that comes before anything is asked of the
+origin.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from ext_proc.cache.entry import Entry
+from ext_proc.cache.fields import Headers
+from ext_proc.cache.freshness import Wishes, wishes_of
+from ext_proc.cache.memory import MemoryStore
+from ext_proc.cache.status import Forwarded
+from policy.cache_key import cache_uri, entry_key, normalised_value, primary_key
+from policy.processing import CacheRules, Processing, Scope, cache_namespace
+
+Bypass = Literal["method", "no-store", "identity", "upgrade", "grpc", "stream", "precondition"]
+"""Why a request has nothing to do with the cache; a metric's label."""
+
+_STREAMS = ("text/event-stream", "application/grpc")
+
+
+def bypass(headers: Headers, rules: CacheRules, identity: str) -> Bypass | None:
+    method = headers.get(":method", "")
+    if "upgrade" in headers or method == "CONNECT":
+        return "upgrade"
+    if headers.get("content-type", "").startswith("application/grpc"):
+        return "grpc"
+    if method not in ("GET", "HEAD"):
+        return "method"
+    if "text/event-stream" in headers.get("accept", ""):
+        return "stream"
+    if "if-match" in headers or "if-unmodified-since" in headers:
+        return "precondition"
+    if rules.scope is Scope.USER and not identity:
+        return "identity"
+    return None
+
+
+class Use(Enum):
+    """What may be done with a stored response."""
+
+    SERVE = auto()
+    SERVE_STALE = auto()
+    """The client's max-stale allows it."""
+    SERVE_WHILE_REVALIDATING = auto()
+    """Only while another request asks the origin."""
+    ASK = auto()
+    """Not without asking the origin."""
+
+
+def use_of(stored: Entry, wishes: Wishes, now: float) -> Use:
+    """RFC 9111 sections 4.2.4 and 5.2.1, RFC 5861 section 3."""
+    if stored.always_revalidate or wishes.no_cache:
+        return Use.ASK
+    age = stored.age(now)
+    remaining = stored.lifetime.fresh_s - age
+    if wishes.max_age_s is not None and age > wishes.max_age_s:
+        return Use.ASK
+    if remaining > 0:
+        return Use.SERVE if remaining >= wishes.min_fresh_s else Use.ASK
+    if wishes.min_fresh_s:
+        return Use.ASK
+    if wishes.max_stale_s >= -remaining and not stored.never_stale and wishes.max_stale_s:
+        return Use.SERVE_STALE
+    if stored.lifetime.stale_while_revalidate_s > -remaining:
+        return Use.SERVE_WHILE_REVALIDATING
+    return Use.ASK
+
+
+@dataclass(slots=True)
+class Target:
+    """Where the response to one request is kept."""
+
+    uri: str
+    primary: str
+    identity: str
+    route: str
+
+
+def target_of(headers: Headers, processing: Processing, route: str, identity: str) -> Target:
+    uri = cache_uri(headers.get(":scheme", "http"), headers.get(":authority", ""), headers.get(":path", "/"))
+    primary = primary_key(cache_namespace(processing, route), uri)
+    scoped = identity if processing.cache is not None and processing.cache.scope is Scope.USER else ""
+    return Target(uri, primary, scoped, route)
+
+
+def key_of(target: Target, selecting: tuple[str, ...], headers: Headers) -> str:
+    """The key of the variant that these request headers select."""
+    if not selecting:
+        return entry_key(target.primary, target.identity, ())
+    return entry_key(
+        target.primary,
+        target.identity,
+        [(name, normalised_value(name, headers[name]) if name in headers else None) for name in selecting],
+    )
+
+
+@dataclass(slots=True)
+class Found:
+    """A request's place in the cache, and what is there."""
+
+    key: str
+    stored: Entry | None
+    use: Use
+    wishes: Wishes
+    reason: Forwarded
+    """What Cache-Status says if the request goes upstream."""
+
+
+def look_up(store: MemoryStore, target: Target, rules: CacheRules, headers: Headers, now: float) -> Found:
+    selecting = store.selecting(target.primary) or rules.vary
+    key = key_of(target, selecting, headers)
+    stored = store.get(key)
+    wishes = wishes_of(headers)
+    if stored is None:
+        return Found(key, None, Use.ASK, wishes, "vary-miss" if store.knows(target.primary) else "uri-miss")
+    use = use_of(stored, wishes, now)
+    fresh = not stored.always_revalidate and stored.remaining(now) > 0
+    return Found(key, stored, use, wishes, "request" if fresh else "stale")

@@ -1,0 +1,167 @@
+"""What Envoy tells ext_proc about one HTTP exchange, and what ext_proc answers, free of protobuf.
+
+`messages.py` reads events from ProcessingRequests and writes actions as ProcessingResponses; `exchange.py` decides.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, TypeAlias
+
+from ext_proc.cache.entry import Entry
+from ext_proc.cache.ranges import Part
+from ext_proc.cache.single_flight import Ticket
+from policy.processing import HeaderChanges
+
+Outcome = Literal["hit", "miss", "stale", "bypass", "collapsed"]
+"""What the access log says under `cache`."""
+
+NO_CHANGES = HeaderChanges()
+
+
+@dataclass(slots=True)
+class RequestStart:
+    """The header fields of the request, pseudo-headers included, and who sent it."""
+
+    headers: dict[str, str]
+    identity: str
+    """Proven by ext_authz; "" if nobody is."""
+
+
+@dataclass(slots=True)
+class ResponseStart:
+    headers: dict[str, str]
+    end_of_stream: bool
+    from_upstream: bool
+    """The service answered, not Envoy itself (attribute response.code_details is via_upstream)."""
+
+    @property
+    def status(self) -> int:
+        return int(self.headers[":status"])
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some of the response's body, or all of it if it was asked for whole."""
+
+    data: bytes
+    end_of_stream: bool
+
+
+@dataclass(slots=True)
+class Trailers:
+    """The response ended with trailers."""
+
+
+@dataclass(slots=True)
+class RequestRest:
+    """The request's body or trailers, which nobody asked for."""
+
+    kind: Literal["body", "trailers"]
+
+
+Event: TypeAlias = RequestStart | ResponseStart | Chunk | Trailers | RequestRest
+
+
+class BodyMode(Enum):
+    """How much of the response's body is wanted."""
+
+    NONE = "none"
+    STREAMED = "streamed"
+    """Chunk by chunk as it passes."""
+    WHOLE = "whole"
+    """At once, before any of it went to the client; Envoy fails responses that are over the listener's buffer."""
+
+
+@dataclass(slots=True)
+class Forward:
+    """The request goes on to the service."""
+
+    changes: HeaderChanges = NO_CHANGES
+    watch: bool = False
+    """The response's headers are wanted."""
+    outcome: Outcome | None = None
+
+    @property
+    def last(self) -> bool:
+        return not self.watch
+
+
+@dataclass(slots=True)
+class Serve:
+    """The client gets a stored response."""
+
+    entry: Entry
+    age_s: int
+    cache_status: str
+    outcome: Outcome
+    not_modified: bool = False
+    part: Part | None = None
+    last = True
+
+
+@dataclass(slots=True)
+class Refuse:
+    """The client gets problem+json."""
+
+    status: int
+    name: str
+    """urn:meetinity:NAME."""
+    title: str
+    detail: str
+    headers: tuple[tuple[str, str], ...]
+    request_id: str
+    outcome: Outcome | None = None
+    last = True
+
+
+@dataclass(slots=True)
+class Wait:
+    """Nothing yet: the ticket's state decides; call `Exchange.resume` when it changes or the time is up."""
+
+    ticket: Ticket
+    at_most_s: float
+    last = False
+
+
+@dataclass(slots=True)
+class PassHeaders:
+    """The response's headers go on to the client."""
+
+    changes: HeaderChanges = NO_CHANGES
+    body: BodyMode = BodyMode.NONE
+    outcome: Outcome | None = None
+
+    @property
+    def last(self) -> bool:
+        return self.body is BodyMode.NONE
+
+
+@dataclass(slots=True)
+class PassBody:
+    """A chunk goes on unchanged."""
+
+    last: bool
+
+
+@dataclass(slots=True)
+class ReplaceBody:
+    """The client gets another body."""
+
+    body: bytes
+    last = True
+
+
+@dataclass(slots=True)
+class PassTrailers:
+    last = True
+
+
+@dataclass(slots=True)
+class PassRequestRest:
+    kind: Literal["body", "trailers"]
+    last = False
+
+
+Action: TypeAlias = (
+    Forward | Serve | Refuse | Wait | PassHeaders | PassBody | ReplaceBody | PassTrailers | PassRequestRest
+)

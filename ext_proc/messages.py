@@ -1,0 +1,314 @@
+"""ProcessingRequest bytes -> events, actions -> ProcessingResponse bytes.
+
+A hit is put together from bytes that were serialised when its entry was first served: only Age and Cache-Status are
+new, and those only once a second. Everything else goes through Envoy's own classes.
+
+What Envoy 1.40 does with these messages, and why they look as they do: `append_action` is ignored and only the
+deprecated `append` adds a value; keys that come twice in an ImmediateResponse collapse to the last one, so list fields
+are joined; its Content-Length is always that of the body, so that HEAD needs the body too.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import orjson
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2
+from google.protobuf import struct_pb2
+
+from ext_proc.cache.entry import Entry
+from ext_proc.cache.ranges import Part
+from ext_proc.cache.validation import headers_of_304
+from ext_proc.events import (
+    Action,
+    BodyMode,
+    Chunk,
+    Event,
+    Forward,
+    Outcome,
+    PassBody,
+    PassHeaders,
+    PassRequestRest,
+    PassTrailers,
+    Refuse,
+    ReplaceBody,
+    RequestRest,
+    RequestStart,
+    ResponseStart,
+    Serve,
+    Trailers,
+    Wait,
+)
+from policy.processing import HeaderChanges
+
+METADATA_NAMESPACE = "meetinity.ext_proc"
+_AUTHZ = "envoy.filters.http.ext_authz"
+_ATTRIBUTES = "envoy.filters.http.ext_proc"
+_OUTCOMES: tuple[Outcome, ...] = ("hit", "miss", "stale", "bypass", "collapsed")
+
+_Request = external_processor_pb2.ProcessingRequest
+_Response = external_processor_pb2.ProcessingResponse
+_Mode = processing_mode_pb2.ProcessingMode
+
+_BODY_MODES = {BodyMode.NONE: _Mode.NONE, BodyMode.STREAMED: _Mode.STREAMED, BodyMode.WHOLE: _Mode.BUFFERED}
+
+
+class MalformedError(ValueError):
+    """Not a message of the protocol."""
+
+
+def read(data: bytes) -> Event:
+    """
+    Raises:
+        MalformedError: no ProcessingRequest, or one without content.
+    """
+    try:
+        message = _Request.FromString(data)
+    except Exception as error:  # protobuf's DecodeError has no public, typed home
+        raise MalformedError("not a ProcessingRequest") from error
+    if message.HasField("request_headers"):
+        return RequestStart(_fields(message.request_headers.headers), _identity(message))
+    if message.HasField("response_headers"):
+        headers = message.response_headers
+        return ResponseStart(_fields(headers.headers), headers.end_of_stream, _is_from_upstream(message))
+    if message.HasField("response_body"):
+        return Chunk(message.response_body.body, message.response_body.end_of_stream)
+    if message.HasField("response_trailers"):
+        return Trailers()
+    if message.HasField("request_body"):
+        return RequestRest("body")
+    if message.HasField("request_trailers"):
+        return RequestRest("trailers")
+    raise MalformedError("a ProcessingRequest without content")
+
+
+def _fields(headers: base_pb2.HeaderMap) -> dict[str, str]:
+    """Envoy sends names in lower case and values as octets; lines of one field are joined."""
+    found: dict[str, str] = {}
+    for header in headers.headers:
+        name = header.key
+        value = header.raw_value.decode("latin-1") or header.value
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _identity(message: external_processor_pb2.ProcessingRequest) -> str:
+    if not message.HasField("metadata_context"):
+        return ""
+    metadata = message.metadata_context.filter_metadata
+    if _AUTHZ not in metadata:
+        return ""
+    fields = metadata[_AUTHZ].fields
+    return fields["identity"].string_value if "identity" in fields else ""
+
+
+def _is_from_upstream(message: external_processor_pb2.ProcessingRequest) -> bool:
+    """Without the attribute nothing is known, and so nothing is stored."""
+    attributes = message.attributes
+    if _ATTRIBUTES not in attributes:
+        return False
+    fields = attributes[_ATTRIBUTES].fields
+    return "response.code_details" in fields and fields["response.code_details"].string_value == "via_upstream"
+
+
+def write(action: Action) -> bytes:
+    """The one ProcessingResponse that says this; for Wait, the extension of Envoy's timer."""
+    match action:
+        case Serve():
+            return _serve(action)
+        case Forward():
+            return _forward(action)
+        case PassBody():
+            return _PASS_BODY
+        case PassHeaders():
+            return _pass_headers(action)
+        case PassTrailers():
+            return _PASS_TRAILERS
+        case ReplaceBody():
+            return _replace_body(action.body)
+        case Refuse():
+            return _refuse(action)
+        case Wait():
+            raise TypeError("Wait is answered by `extension`")
+        case PassRequestRest():
+            return _PASS_REQUEST_BODY if action.kind == "body" else _PASS_REQUEST_TRAILERS
+        case _:
+            assert_never(action)
+
+
+def extension(seconds: float) -> bytes:
+    """Ask Envoy to wait longer for the answer; it takes one such message, at most max_message_timeout long."""
+    message = _Response()
+    message.override_message_timeout.FromMilliseconds(int(seconds * 1000))
+    return message.SerializeToString()
+
+
+def _metadata(outcome: Outcome) -> struct_pb2.Struct:
+    metadata = struct_pb2.Struct()
+    metadata.fields[METADATA_NAMESPACE].struct_value.fields["cache"].string_value = outcome
+    return metadata
+
+
+_PASS_BODY = _Response(response_body=external_processor_pb2.BodyResponse()).SerializeToString()
+_PASS_TRAILERS = _Response(response_trailers=external_processor_pb2.TrailersResponse()).SerializeToString()
+_PASS_REQUEST_BODY = _Response(request_body=external_processor_pb2.BodyResponse()).SerializeToString()
+_PASS_REQUEST_TRAILERS = _Response(request_trailers=external_processor_pb2.TrailersResponse()).SerializeToString()
+_METADATA_BYTES = {outcome: _Response(dynamic_metadata=_metadata(outcome)).SerializeToString() for outcome in _OUTCOMES}
+"""Fields after one another are one message: these are appended to a serialised ProcessingResponse."""
+
+
+def _with_metadata(message: bytes, outcome: Outcome | None) -> bytes:
+    return message if outcome is None else message + _METADATA_BYTES[outcome]
+
+
+def _option(name: str, value: str, *, append: bool = False) -> base_pb2.HeaderValueOption:
+    option = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, raw_value=value.encode("latin-1")), keep_empty_value=True
+    )
+    if append:
+        option.append.value = True
+    return option
+
+
+def _mutate(mutation: external_processor_pb2.HeaderMutation, changes: HeaderChanges) -> None:
+    mutation.remove_headers.extend(changes.remove)
+    mutation.set_headers.extend(_option(name, value) for name, value in changes.set)
+    mutation.set_headers.extend(_option(name, value, append=True) for name, value in changes.append)
+
+
+def _forward(action: Forward) -> bytes:
+    message = _Response()
+    message.request_headers.SetInParent()
+    if action.changes:
+        _mutate(message.request_headers.response.header_mutation, action.changes)
+    if action.watch:
+        message.mode_override.response_header_mode = _Mode.SEND
+    return _with_metadata(message.SerializeToString(), action.outcome)
+
+
+def _pass_headers(action: PassHeaders) -> bytes:
+    message = _Response()
+    message.response_headers.SetInParent()
+    if action.changes:
+        _mutate(message.response_headers.response.header_mutation, action.changes)
+    if action.body is not BodyMode.NONE:
+        message.mode_override.response_header_mode = _Mode.SEND
+        message.mode_override.response_body_mode = _BODY_MODES[action.body]
+        # Without them a body with trailers would never seem to end.
+        message.mode_override.response_trailer_mode = _Mode.SEND
+    return _with_metadata(message.SerializeToString(), action.outcome)
+
+
+def _replace_body(body: bytes) -> bytes:
+    message = _Response()
+    response = message.response_body.response
+    response.body_mutation.body = body
+    response.header_mutation.set_headers.append(_option("content-length", str(len(body))))
+    return message.SerializeToString()
+
+
+def _refuse(action: Refuse) -> bytes:
+    problem = {
+        "type": f"urn:meetinity:{action.name}",
+        "title": action.title,
+        "status": action.status,
+        "detail": action.detail,
+        "instance": action.request_id,
+    }
+    headers = [("content-type", "application/problem+json"), *action.headers]
+    if action.request_id:
+        headers.append(("x-request-id", action.request_id))
+    head = b"".join(_header_bytes(name, value) for name, value in headers)
+    body = _length_delimited(3, orjson.dumps(problem))
+    details = f"ext_proc_{action.name}".encode()
+    return _immediate(action.status, head, body + _length_delimited(5, details), action.outcome)
+
+
+def _serve(action: Serve) -> bytes:
+    entry = action.entry
+    if action.not_modified:
+        head = b"".join(_header_bytes(name, value) for name, value in headers_of_304(entry))
+        return _immediate(304, head + _varying(action), _DETAILS, action.outcome)
+    if action.part is not None:
+        return _partial(action, action.part)
+    ready = entry.memo
+    if not isinstance(ready, _Ready):
+        ready = entry.memo = _Ready(_constant_headers(entry), _length_delimited(3, entry.body) + _DETAILS)
+    if ready.cache_status == action.cache_status and ready.age_s == action.age_s:
+        return ready.message
+    message = _immediate(entry.status, ready.head + _varying(action), ready.tail, action.outcome)
+    if len(ready.tail) <= _MEMO_BYTES:
+        ready.cache_status, ready.age_s, ready.message = action.cache_status, action.age_s, message
+    return message
+
+
+@dataclass(slots=True)
+class _Ready:
+    """The parts of an entry's answer that stay, and the answer of the current second."""
+
+    head: bytes
+    tail: bytes
+    cache_status: str = ""
+    age_s: int = -1
+    message: bytes = b""
+
+
+_MEMO_BYTES = 32 * 1024
+"""Answers of larger entries are put together anew each time, or they would be in memory twice."""
+
+
+def _constant_headers(entry: Entry) -> bytes:
+    return b"".join(_header_bytes(name, value) for name, value in entry.headers)
+
+
+def _varying(action: Serve) -> bytes:
+    return _header_bytes("age", str(action.age_s)) + _header_bytes("cache-status", action.cache_status)
+
+
+def _partial(action: Serve, part: Part) -> bytes:
+    entry = action.entry
+    head = _constant_headers(entry) + _header_bytes(
+        "content-range", f"bytes {part.first}-{part.last}/{len(entry.body)}"
+    )
+    body = _length_delimited(3, entry.body[part.first : part.last + 1])
+    return _immediate(206, head + _varying(action), body + _DETAILS, action.outcome)
+
+
+def _immediate(status: int, head: bytes, rest: bytes, outcome: Outcome | None) -> bytes:
+    """
+    Args:
+        head: `set_headers` of the header mutation.
+        rest: fields 3 to 5 of the ImmediateResponse.
+    """
+    content = b"".join((_length_delimited(1, b"\x08" + _varint(status)), _tag(2, len(head)), head, rest))
+    return _with_metadata(_length_delimited(7, content), outcome)
+
+
+def _header_bytes(name: str, value: str) -> bytes:
+    """HeaderMutation.set_headers { header { key, raw_value } }, keep_empty_value."""
+    header = _length_delimited(1, name.encode("latin-1")) + _length_delimited(3, value.encode("latin-1"))
+    return _length_delimited(1, _length_delimited(1, header) + b"\x20\x01")
+
+
+def _length_delimited(number: int, content: bytes) -> bytes:
+    return _tag(number, len(content)) + content
+
+
+def _tag(number: int, length: int) -> bytes:
+    return bytes((number << 3 | 2,)) + _varint(length)
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    octets = bytearray()
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+_DETAILS = _length_delimited(5, b"ext_proc_cache")
+"""RESPONSE_CODE_DETAILS of what the store answered."""

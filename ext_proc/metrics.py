@@ -1,0 +1,103 @@
+"""What ext_proc counts, by route. Labels are routes and reasons, never URIs or callers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ext_proc.cache.lookup import Bypass
+from ext_proc.cache.memory import MemoryStore
+from ext_proc.cache.storing import Reason
+from ext_proc.events import Outcome
+
+_WAIT_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+@dataclass(slots=True)
+class RouteMetrics:
+    """The counts of one route, an `Observer`; plain numbers, read when somebody asks."""
+
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    bypasses: dict[Bypass, int] = field(default_factory=dict)
+    refusals: dict[Reason, int] = field(default_factory=dict)
+    stored_entries: int = 0
+    stored_bytes: int = 0
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def bypassed(self, reason: Bypass) -> None:
+        self.bypasses[reason] = self.bypasses.get(reason, 0) + 1
+
+    def not_stored(self, reason: Reason) -> None:
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def stored(self, size: int) -> None:
+        self.stored_entries += 1
+        self.stored_bytes += size
+
+
+class Metrics(Collector):
+    """Every metric of one process."""
+
+    def __init__(self, registry: CollectorRegistry, store: MemoryStore) -> None:
+        self._routes: dict[str, RouteMetrics] = {}
+        self._store = store
+        self.waits = Histogram(
+            "gateway_cache_wait_seconds",
+            "How long requests waited for another's response.",
+            registry=registry,
+            buckets=_WAIT_BUCKETS_S,
+        )
+        self.errors = Counter(
+            "gateway_ext_proc_errors", "Exchanges that failed by a fault of our own.", registry=registry
+        )
+        self.unknown_policies = Counter(
+            "gateway_ext_proc_unknown_policies", "Exchanges whose policy never came.", registry=registry
+        )
+        registry.register(self)
+
+    def route(self, name: str) -> RouteMetrics:
+        found = self._routes.get(name)
+        if found is None:
+            found = self._routes[name] = RouteMetrics()
+        return found
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._counts()
+        yield from self._usage()
+
+    def _counts(self) -> Iterator[Metric]:
+        outcomes = CounterMetricFamily(
+            "gateway_cache_requests", "Requests by what the cache did.", labels=("route", "outcome")
+        )
+        bypasses = CounterMetricFamily(
+            "gateway_cache_bypasses", "Requests that the cache left alone.", labels=("route", "reason")
+        )
+        refusals = CounterMetricFamily(
+            "gateway_cache_not_stored", "Responses that may not be stored.", labels=("route", "reason")
+        )
+        stored = CounterMetricFamily("gateway_cache_stored", "Responses stored.", labels=("route",))
+        size = CounterMetricFamily("gateway_cache_stored_bytes", "Bytes of them.", labels=("route",))
+        for route, counts in self._routes.items():
+            for outcome, number in counts.outcomes.items():
+                outcomes.add_metric((route, outcome), number)
+            for why, number in counts.bypasses.items():
+                bypasses.add_metric((route, why), number)
+            for reason, number in counts.refusals.items():
+                refusals.add_metric((route, reason), number)
+            stored.add_metric((route,), counts.stored_entries)
+            size.add_metric((route,), counts.stored_bytes)
+        yield from (outcomes, bypasses, refusals, stored, size)
+
+    def _usage(self) -> Iterator[Metric]:
+        entries = GaugeMetricFamily("gateway_cache_entries", "Entries in memory.", labels=("route",))
+        size = GaugeMetricFamily("gateway_cache_bytes", "Bytes in memory, roughly.", labels=("route",))
+        evictions = CounterMetricFamily("gateway_cache_evictions", "Entries evicted for room.", labels=("route",))
+        for route, usage in self._store.usage.items():
+            entries.add_metric((route,), usage.entries)
+            size.add_metric((route,), usage.bytes)
+            evictions.add_metric((route,), usage.evictions)
+        yield from (entries, size, evictions)

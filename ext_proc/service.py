@@ -1,0 +1,137 @@
+"""envoy.service.ext_proc.v3.ExternalProcessor over bytes: read, ask the exchange, write; the only place that waits.
+
+A stream is ended by us as soon as nothing more is to be said: each message more, and each stream that stays open as
+long as the upstream call, costs more CPU than all decisions together.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import grpc
+
+from ext_proc import messages
+from ext_proc.cache.session import Cache
+from ext_proc.cache.single_flight import State
+from ext_proc.events import Action, Wait
+from ext_proc.exchange import Exchange
+from ext_proc.metrics import Metrics
+from ext_proc.policies import PolicyStore
+from ext_proc.sinks import POLICY_TYPE
+from gateway_runtime.telemetry import logger
+from policy.processing import Processing
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+POLICY_METADATA = "x-gateway-policy"
+ROUTE_METADATA = "x-gateway-route"
+POLICY_WAIT_S = 0.3
+"""How long a request may wait for a policy that xDS has not brought yet."""
+EXTENSION_SLACK_S = 0.5
+"""Envoy's timer runs this much longer than ours, so that ours decides."""
+
+
+class PolicySource(Protocol):
+    """What can bring a policy by name (gateway_runtime.xds_client.XdsClient)."""
+
+    async def request(self, type_url: str, name: str) -> None: ...
+
+
+class ExternalProcessor:
+    """Answers Process streams. What it cannot do ends the stream with an error: the route's failure mode decides."""
+
+    def __init__(
+        self,
+        *,
+        policies: PolicyStore,
+        source: PolicySource,
+        cache: Cache,
+        metrics: Metrics,
+        unix_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._policies = policies
+        self._source = source
+        self._cache = cache
+        self._metrics = metrics
+        self._unix_s = unix_s
+        self._log = logger("ext_proc")
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For `add_generic_rpc_handlers`; messages stay bytes on both sides."""
+        process: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.process)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+
+    async def process(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """One HTTP exchange."""
+        policy, route = _names(context)
+        processing = self._policies.get(policy) or await self._awaited(policy)
+        if processing is None:
+            self._metrics.unknown_policies.inc()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
+        exchange = Exchange(processing, route, self._cache, self._metrics.route(route))
+        try:
+            async for message in requests:
+                action = exchange.on(messages.read(message), self._unix_s())
+                if type(action) is Wait:
+                    yield messages.extension(action.at_most_s + EXTENSION_SLACK_S)
+                    action = await self._waited(exchange, action)
+                yield messages.write(action)
+                if action.last:
+                    return
+        except messages.MalformedError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Exception:
+            self._log.exception("exchange_failed", route=route)
+            self._metrics.errors.inc()
+            # Nothing of the exception: Envoy writes the details of a failed stream into its access log.
+            await context.abort(grpc.StatusCode.INTERNAL, "the exchange failed")
+        finally:
+            exchange.close()
+
+    async def _waited(self, exchange: Exchange, wait: Wait) -> Action:
+        """What the exchange does once the response that it waits for is there, or was given up."""
+        action: Action = wait
+        started = self._unix_s()
+        while type(action) is Wait:
+            await _woken(action)
+            action = exchange.resume(self._unix_s())
+        self._metrics.waits.observe(max(0.0, self._unix_s() - started))
+        return action
+
+    async def _awaited(self, name: str) -> Processing | None:
+        """A policy that this process has not met yet: another replica of the control plane was faster."""
+        if not name:
+            return None
+        try:
+            async with asyncio.timeout(POLICY_WAIT_S):
+                await self._source.request(POLICY_TYPE, name)
+        except TimeoutError:
+            self._log.warning("policy_unknown", policy=name)
+        return self._policies.get(name)
+
+
+async def _woken(wait: Wait) -> None:
+    """Return when the ticket is no longer waiting, or its time is up."""
+    ticket = wait.ticket
+    woken = asyncio.Event()
+    ticket.wake = woken.set
+    if ticket.state is not State.WAITING:
+        return
+    try:
+        async with asyncio.timeout(wait.at_most_s):
+            await woken.wait()
+    except TimeoutError:
+        return
+
+
+def _names(context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, str]:
+    """Policy and route, which Envoy takes from its route's configuration; no client can set them."""
+    policy = route = ""
+    for name, value in context.invocation_metadata() or ():
+        if name == POLICY_METADATA:
+            policy = str(value)
+        elif name == ROUTE_METADATA:
+            route = str(value)
+    return policy, route
