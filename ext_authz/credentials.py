@@ -16,7 +16,7 @@ from ext_authz.jwt.verification import SignatureAlgorithms, VerifiedToken, verif
 from ext_authz.reasons import CredentialError, Reason
 from ext_authz.request import Request
 from policy.api_keys import ApiKey
-from policy.authz import ApiKeys, Authentication, JwtProvider, Place, Signatures, Source
+from policy.authz import ApiKeys, Authentication, JwtProvider, Place, Source
 from policy.claims import claim_at, claim_texts
 from policy.jwks import KeySet
 
@@ -44,13 +44,12 @@ class Authenticator:
         proven: list[Identity] = []
         claimed: list[str] = []
         for method in rules.methods:
-            match method:
-                case JwtProvider():
-                    found = self._jwt(method, rules, request, now_s, claimed)
-                case ApiKeys():
-                    found = self._api_key(method, request)
-                case Signatures():
-                    raise CredentialError(Reason.NO_KEYS, method.method)
+            if isinstance(method, JwtProvider):
+                found = self._jwt(method, rules, request, now_s, claimed)
+            elif isinstance(method, ApiKeys):
+                found = self._api_key(method, request)
+            else:
+                raise CredentialError(Reason.NO_KEYS, method.method)
             if found is not None:
                 proven.append(found)
         missing = len(proven) < len(rules.methods) if rules.all_of else not proven

@@ -22,7 +22,7 @@ class Identity:
     headers: tuple[tuple[str, bytes], ...]
     """Request headers for the service."""
     limit_user: str | None
-    """Method and subject: what a limit's key `user` counts. None if the token names no subject."""
+    """Key of the bucket for a limit's `user`: method and subject. None if the token names no subject."""
     opaque: str
     """Differs whenever the service could see a different caller; key of caches, shows nothing."""
     header_names: frozenset[str]
@@ -58,7 +58,7 @@ def identity(
         api_key=api_key,
         claims=claims,
         headers=headers,
-        limit_user=None if subject is None else f"{method}\0{subject}",
+        limit_user=None if subject is None else f"u{method}\0{subject}",
         opaque=digest(
             method.encode(), proof, *(part for name, value in headers for part in (name.encode(), value))
         ).hex(),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from math import ceil
 
 from ext_authz import wire
 from ext_authz.decision import Allow, Deny
@@ -14,6 +13,20 @@ from policy.quotas import Limit, Quota
 
 _VISIBLE = frozenset(map(chr, range(0x21, 0x7F))) - {'"', "\\"}
 _NOTHING: frozenset[str] = frozenset()
+
+
+class _LimitHeader:
+    """RateLimit and RateLimit-Policy of one quota (draft-ietf-httpapi-ratelimit-headers-10)."""
+
+    def __init__(self, limit: Limit, quota: Quota) -> None:
+        printable = "".join(character if " " <= character <= "~" else "?" for character in limit.name)
+        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+        self._name = f'"{quoted}"'.encode()  # a structured field's string, RFC 9651 section 3.3.3
+        self.policy = b"%b;q=%d;w=%d" % (self._name, quota.burst, _seconds(quota.capacity_us))
+        self.policy_field = wire.response_header("ratelimit-policy", self.policy)
+
+    def value(self, standing: Standing) -> bytes:
+        return b"%b;r=%d;t=%d" % (self._name, standing.remaining, _seconds(standing.reset_us))
 
 
 class Replies:
@@ -29,7 +42,7 @@ class Replies:
         self._identity_names = policy.identity_headers
         self._removed = frozenset(_with_underscores(policy.identity_headers)) | hidden.get(Place.HEADER, _NOTHING)
         self._removals: dict[frozenset[str], bytes] = {}
-        self._limit_headers: dict[tuple[str, Quota], tuple[bytes, bytes]] = {}
+        self._limit_headers: dict[tuple[str, int, int], _LimitHeader] = {}
 
     def allowed(self, decision: Allow, request: Request) -> bytes:
         """The identity's headers are set; those that it does not have, and credentials, are removed."""
@@ -41,8 +54,8 @@ class Replies:
         if self._hides_in_place:
             fields += self._hiding(request)
         if standing is not None:
-            for name, value in self._rate_limit(standing):
-                fields += wire.response_header(name, value)
+            header = self._limit_header(standing)
+            fields += wire.rate_limit_header(header.value(standing)) + header.policy_field
         return wire.allowed(fields, metadata)
 
     def denied(self, decision: Deny, request: Request) -> bytes:
@@ -53,7 +66,8 @@ class Replies:
             if challenge:
                 headers.append(("www-authenticate", challenge))
         if decision.standing is not None:
-            headers += self._rate_limit(decision.standing)
+            header = self._limit_header(decision.standing)
+            headers += [("ratelimit", header.value(decision.standing)), ("ratelimit-policy", header.policy)]
             if decision.reason is Reason.RATE_LIMIT:
                 headers.append(("retry-after", b"%d" % max(1, _seconds(decision.standing.retry_after_us))))
         return denied(decision, request, headers)
@@ -78,28 +92,16 @@ class Replies:
             sorted(name for name in self._hidden_parameters if request.query_values(name))
         )
 
-    def _rate_limit(self, standing: Standing) -> list[tuple[str, bytes]]:
-        """draft-ietf-httpapi-ratelimit-headers-10: what is left now, and the policy that it is left of."""
-        known = self._limit_headers.get((standing.limit.name, standing.quota))
+    def _limit_header(self, standing: Standing) -> _LimitHeader:
+        key = (standing.limit.name, standing.quota.interval_us, standing.quota.burst)
+        known = self._limit_headers.get(key)
         if known is None:
-            known = _limit_headers(standing.limit, standing.quota)
-            self._limit_headers[standing.limit.name, standing.quota] = known
-        left, policy = known
-        return [
-            ("ratelimit", b"%b;r=%d;t=%d" % (left, standing.remaining, _seconds(standing.reset_us))),
-            ("ratelimit-policy", policy),
-        ]
-
-
-def _limit_headers(limit: Limit, quota: Quota) -> tuple[bytes, bytes]:
-    """A structured-field string of the limit's name (RFC 9651 section 3.3.3), and the whole RateLimit-Policy."""
-    printable = "".join(character if " " <= character <= "~" else "?" for character in limit.name)
-    name = ('"' + printable.replace("\\", "\\\\").replace('"', '\\"') + '"').encode()
-    return name, b"%b;q=%d;w=%d" % (name, quota.burst, _seconds(quota.capacity_us))
+            known = self._limit_headers[key] = _LimitHeader(standing.limit, standing.quota)
+        return known
 
 
 def _seconds(microseconds: int) -> int:
-    return ceil(microseconds / 1_000_000)
+    return -(-microseconds // 1_000_000)
 
 
 def _with_underscores(names: Iterable[str]) -> Iterable[str]:

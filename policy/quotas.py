@@ -41,11 +41,8 @@ class Quota:
     interval_us: int
     """0: nothing is ever admitted."""
     burst: int
-
-    @property
-    def capacity_us(self) -> int:
-        """How long an empty bucket takes to refill."""
-        return self.interval_us * self.burst
+    capacity_us: int
+    """How long an empty bucket takes to refill."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +73,13 @@ def quota(count: int, period_us: int, burst: int = 0, cost: int = 1, share: int 
     if period_us <= 0:
         raise PolicyError("the period of a rate has to be positive")
     if count == 0:
-        return Quota(0, 0)
+        return Quota(0, 0, NEVER_US)
     burst = burst or count
     if cost > burst:
         raise PolicyError(f"a cost of {cost} is more than a burst of {burst} ever holds")
-    return Quota(-(-period_us * share // count), max(cost, burst // share))
+    interval_us = -(-period_us * share // count)
+    shared_burst = max(cost, burst // share)
+    return Quota(interval_us, shared_burst, interval_us * shared_burst)
 
 
 def limit(message: authz_pb2.RateLimit, share: int = 1) -> Limit:

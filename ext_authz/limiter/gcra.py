@@ -5,12 +5,11 @@ then lie more than a full bucket ahead. In any window of length w at most burst 
 artefact at the edge of a window.
 """
 
-from ext_authz.limiter.charges import Charge, Standing
-from policy.quotas import NEVER_US
+from policy.quotas import NEVER_US, Quota
 
 
-def taken(charge: Charge, tat_us: int, now_us: int) -> tuple[int, int]:
-    """Try one charge on a bucket.
+def taken(quota: Quota, cost: int, tat_us: int, now_us: int) -> tuple[int, int]:
+    """Try to take `cost` requests from a bucket.
 
     A TAT that lies further ahead than a full bucket of this quota (the limit was tightened since, or the clock went
     back) counts as one: an edit never locks a caller out for longer than its own refill.
@@ -21,24 +20,27 @@ def taken(charge: Charge, tat_us: int, now_us: int) -> tuple[int, int]:
     Returns:
         The new TAT and 0, or the old one and how long to wait.
     """
-    limit, quota, _ = charge
-    interval = quota.interval_us
-    if not interval:
-        return tat_us, NEVER_US
-    capacity = interval * quota.burst
-    base = min(max(tat_us, now_us), now_us + capacity)
-    new = base + limit.cost * interval
-    wait = new - capacity - now_us
-    return (base, wait) if wait > 0 else (new, 0)
+    interval_us = quota.interval_us
+    if not interval_us:
+        return now_us, NEVER_US
+    latest_us = now_us + quota.capacity_us
+    if tat_us < now_us:
+        tat_us = now_us
+    elif tat_us > latest_us:
+        tat_us = latest_us
+    new_us = tat_us + cost * interval_us
+    return (tat_us, new_us - latest_us) if new_us > latest_us else (new_us, 0)
 
 
-def standing(charge: Charge, tat_us: int, now_us: int, retry_after_us: int = 0) -> Standing:
-    """How a bucket stands at its TAT."""
-    limit, quota, _ = charge
-    interval = quota.interval_us
-    if not interval:
-        return Standing(limit, quota, 0, NEVER_US, retry_after_us)
-    free = interval * quota.burst - max(0, tat_us - now_us)
-    remaining = free // interval
-    reset = 0 if remaining >= quota.burst else interval - free % interval
-    return Standing(limit, quota, remaining, reset, retry_after_us)
+def remaining(quota: Quota, tat_us: int, now_us: int) -> int:
+    """Whole requests that are left at this TAT."""
+    if not quota.interval_us:
+        return 0
+    return (quota.capacity_us - max(0, tat_us - now_us)) // quota.interval_us
+
+
+def reset_us(quota: Quota, tat_us: int, now_us: int) -> int:
+    """Until there is one request more; 0 if the bucket is full."""
+    if not quota.interval_us:
+        return NEVER_US
+    return max(0, tat_us - now_us) % quota.interval_us or (quota.interval_us if tat_us > now_us else 0)

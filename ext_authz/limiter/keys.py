@@ -8,7 +8,7 @@ from ext_authz.limiter.charges import Charge
 from ext_authz.request import Request
 from policy.claims import claim_at, claim_texts, scalar_text
 from policy.networks import bucket_text, parse_address
-from policy.quotas import KeyKind, KeyPart, Limit
+from policy.quotas import KeyKind, KeyPart, Limit, Quota
 
 LONGEST_KEY = 64
 """Longer ones are hashed: what a client sends does not decide how much memory its bucket takes."""
@@ -16,50 +16,45 @@ LONGEST_KEY = 64
 
 def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
     """The bucket, and the quota that holds for this caller."""
-    quota = limit.quota
-    if limit.attribute and proven is not None:
-        for value in claim_texts(claim_at(proven.claims, limit.attribute)):
-            if value in limit.by_value:
-                quota = limit.by_value[value]
-                break
-    return Charge(limit, quota, bucket_key(limit.key, request, proven))
+    return Charge(
+        limit, _quota(limit, proven) if limit.attribute else limit.quota, bucket_key(limit.key, request, proven)
+    )
+
+
+def _quota(limit: Limit, proven: Identity | None) -> Quota:
+    values = () if proven is None else claim_texts(claim_at(proven.claims, limit.attribute))
+    return next((limit.by_value[value] for value in values if value in limit.by_value), limit.quota)
 
 
 def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:
     """Distinct for distinct callers: each part begins with its kind, and with its length if there are several."""
     if len(parts) == 1:
-        key = _part(parts[0], request, proven)
+        key = _value(parts[0], request, proven) or client_bucket(request.client_ip)
     else:
-        texts = [_part(part, request, proven) for part in parts]
+        texts = [_value(part, request, proven) or client_bucket(request.client_ip) for part in parts]
         key = "".join(f"{len(text)}:{text}" for text in texts)
     if len(key) > LONGEST_KEY:
         return "#" + blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
     return key
 
 
-def _part(part: KeyPart, request: Request, proven: Identity | None) -> str:
-    value = _value(part, request, proven)
-    return client_bucket(request.client_ip) if value is None else value
-
-
 def _value(part: KeyPart, request: Request, proven: Identity | None) -> str | None:
     """None if the request does not have this part."""
-    match part.kind:
-        case KeyKind.CLIENT_IP:
-            return None
-        case KeyKind.ROUTE:
-            return "r" + request.route
-        case KeyKind.HEADER:
-            header = request.headers.get(part.name)
-            return None if header is None else "h" + header
-        case _ if proven is None:
-            return None
-        case KeyKind.USER:
-            return None if proven.limit_user is None else "u" + proven.limit_user
-        case KeyKind.API_KEY:
-            return None if proven.api_key is None else "k" + proven.api_key
-        case KeyKind.CLAIM | KeyKind.ATTRIBUTE:
-            return _claim(proven, part.name)
+    kind = part.kind
+    if kind is KeyKind.CLIENT_IP:
+        return None
+    if kind is KeyKind.ROUTE:
+        return "r" + request.route
+    if kind is KeyKind.HEADER:
+        header = request.headers.get(part.name)
+        return None if header is None else "h" + header
+    if proven is None:
+        return None
+    if kind is KeyKind.USER:
+        return proven.limit_user
+    if kind is KeyKind.API_KEY:
+        return None if proven.api_key is None else "k" + proven.api_key
+    return _claim(proven, part.name)
 
 
 def _claim(proven: Identity, name: str) -> str | None:

@@ -9,7 +9,7 @@ callers of a limit share one: a flood of keys cannot push out its sender's own c
 from collections.abc import Sequence
 
 from ext_authz.limiter.charges import Charge, Standing, Verdict
-from ext_authz.limiter.gcra import standing, taken
+from ext_authz.limiter.gcra import remaining, reset_us, taken
 from policy.quotas import Limit
 
 OVERFLOW_KEY = "\0overflow"
@@ -81,25 +81,26 @@ class MemoryStore:
     def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict:
         """Take the cost of every charge, or of none if a limit that is enforced refuses."""
         refused: Standing | None = None
-        tightest: Standing | None = None
+        tightest: tuple[int, Charge, int] | None = None
         would_refuse: tuple[Limit, ...] = ()
         writes: list[tuple[_Buckets, _Shard, str, int]] = []
         for charge in charges:
-            buckets, shard, key, tat_us = self._bucket(charge, now_us)
-            tat_us, wait_us = taken(charge, tat_us, now_us)
-            if not wait_us:
-                writes.append((buckets, shard, key, tat_us))
-            if charge.limit.shadow:
+            limit, quota, key = charge
+            buckets, shard, key, tat_us = self._bucket(limit.name, key, now_us)
+            tat_us, wait_us = taken(quota, limit.cost, tat_us, now_us)
+            if limit.shadow:
                 if wait_us:
-                    would_refuse += (charge.limit,)
-                continue
-            if wait_us:
+                    would_refuse += (limit,)
+                    continue
+            elif wait_us:
                 if refused is None or wait_us > refused.retry_after_us:
-                    refused = standing(charge, tat_us, now_us, wait_us)
-            elif refused is None:
-                stands = standing(charge, tat_us, now_us)
-                if tightest is None or stands.remaining < tightest.remaining:
-                    tightest = stands
+                    refused = Standing(limit, quota, 0, reset_us(quota, tat_us, now_us), wait_us)
+                continue
+            else:
+                left = remaining(quota, tat_us, now_us)
+                if tightest is None or left < tightest[0]:
+                    tightest = left, charge, tat_us
+            writes.append((buckets, shard, key, tat_us))
         if refused is not None:
             return Verdict(False, refused, would_refuse)
         for buckets, shard, key, tat_us in writes:
@@ -109,14 +110,14 @@ class MemoryStore:
                 shard.old[key] = tat_us
             else:
                 self._insert(buckets, shard, key, tat_us, now_us)
-        return Verdict(True, tightest, would_refuse)
+        if tightest is None:
+            return Verdict(True, None, would_refuse)
+        left, (limit, quota, _), tat_us = tightest
+        return Verdict(True, Standing(limit, quota, left, reset_us(quota, tat_us, now_us), 0), would_refuse)
 
-    def _bucket(self, charge: Charge, now_us: int) -> tuple[_Buckets, _Shard, str, int]:
-        """Where the charge's bucket is (or will be), under which key, and its TAT."""
-        buckets = self._limits.get(charge.limit.name)
-        if buckets is None:
-            buckets = self._add_limit(charge.limit.name)
-        key = charge.key
+    def _bucket(self, name: str, key: str, now_us: int) -> tuple[_Buckets, _Shard, str, int]:
+        """Where the bucket is (or will be), under which key, and its TAT."""
+        buckets = self._limits.get(name) or self._add_limit(name)
         shard = buckets.shards[hash(key) % _SHARDS]
         tat_us = shard.young.get(key) or shard.old.get(key)
         if tat_us is not None:
