@@ -202,7 +202,9 @@ def _check_prefix_rewrite(check: Check, path: Path, effective: EffectiveRoute) -
 
 
 def _warn_unlimited(check: Check, path: Path, effective: EffectiveRoute) -> None:
-    """Only where `none` is said; without any auth there is a fault already."""
+    """Only where `none` is said (without any auth there is a fault already) and a service has to bear the load."""
+    if effective.kind != "proxy":
+        return
     holes = check.report.was_cut((*path, "auth")) or check.report.was_cut((*path, "rate_limits"))
     if effective.auth is None and effective.origins["auth"] != "built in" and not effective.rate_limits and not holes:
         check.report.warn(path, f"route {effective.name!r} is public and has no limit (rate_limits: [...])")
