@@ -1,0 +1,272 @@
+"""Envoy's bootstrap: where its control plane is, how much it may take, and what of it can be seen.
+
+One for every Envoy of a gateway; everything else comes over xDS.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.config.overload.v3 import overload_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
+from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf.struct_pb2 import Struct
+
+from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive
+from control_plane.translate.endpoints import address
+from control_plane.translate.messages import duration, exact, packed
+from control_plane.translate.tls import TLS_TRANSPORT_SOCKET
+
+XDS_CLUSTER = "xds"
+ADMIN_CLUSTER = "admin"
+STATUS_PATHS = ("/ready", "/stats/prometheus")
+"""What of the admin interface is reachable from outside the machine."""
+_RECONNECT_BASE = timedelta(milliseconds=200)
+_RECONNECT_MAX = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class MutualTls:
+    """Files with which an Envoy proves who it is to the control plane, and the CA that it believes."""
+
+    ca_file: str
+    certificate_file: str
+    private_key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapSettings:
+    """What differs between Envoys; the ports are the contract's."""
+
+    name: str
+    """node.cluster: the `name` of the gateway.yaml whose configuration this Envoy gets."""
+    node_id: str
+    xds_host: str
+    xds_port: int
+    mutual_tls: MutualTls | None = None
+    admin_address: str = "127.0.0.1"
+    """Loopback: whoever reaches the admin interface can stop Envoy and read its configuration."""
+    admin_port: int = 9901
+    status_address: str = "0.0.0.0"
+    status_port: int = 9902
+    max_heap_bytes: int = 2 << 30
+    max_connections: int = 50_000
+    """Over all listeners."""
+
+
+def bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
+    """A bootstrap for delta ADS."""
+    message = _common(settings)
+    message.static_resources.clusters.append(xds_cluster(settings))
+    message.dynamic_resources.CopyFrom(_dynamic_resources())
+    return message
+
+
+def static_bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
+    """A bootstrap without a control plane, for resources that are put into it (see static.py)."""
+    return _common(settings)
+
+
+def _common(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
+    message = bootstrap_pb2.Bootstrap(
+        node=base_pb2.Node(id=settings.node_id, cluster=settings.name),
+        admin=bootstrap_pb2.Admin(
+            address=address(settings.admin_address, settings.admin_port), ignore_global_conn_limit=True
+        ),
+        layered_runtime=_layered_runtime(),
+        overload_manager=_overload_manager(settings),
+    )
+    message.static_resources.clusters.append(_admin_cluster(settings))
+    message.static_resources.listeners.append(_status_listener(settings))
+    return message
+
+
+def _dynamic_resources() -> bootstrap_pb2.Bootstrap.DynamicResources:
+    """All types on one delta ADS stream.
+
+    initial_fetch_timeout 0: an Envoy whose control plane is away stays not ready instead of starting with nothing.
+    """
+    source = config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.V3,
+        initial_fetch_timeout=duration(timedelta(0)),
+    )
+    return bootstrap_pb2.Bootstrap.DynamicResources(
+        ads_config=config_source_pb2.ApiConfigSource(
+            api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
+            transport_api_version=config_source_pb2.V3,
+            set_node_on_first_message_only=True,
+            grpc_services=[
+                grpc_service_pb2.GrpcService(
+                    envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
+                        cluster_name=XDS_CLUSTER, retry_policy=_reconnecting()
+                    )
+                )
+            ],
+        ),
+        cds_config=source,
+        lds_config=source,
+    )
+
+
+def _reconnecting() -> base_pb2.RetryPolicy:
+    """Envoy's default back-off ends at 30 s, which a control plane that has just restarted need not wait for."""
+    return base_pb2.RetryPolicy(
+        retry_back_off=backoff_pb2.BackoffStrategy(
+            base_interval=duration(_RECONNECT_BASE), max_interval=duration(_RECONNECT_MAX)
+        )
+    )
+
+
+def xds_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.CopyFrom(http2_options())
+    message = cluster_pb2.Cluster(
+        name=XDS_CLUSTER,
+        type=cluster_pb2.Cluster.STRICT_DNS,
+        dns_lookup_family=cluster_pb2.Cluster.V4_PREFERRED,
+        connect_timeout=duration(timedelta(seconds=2)),
+        upstream_connection_options=keepalive(),
+        load_assignment=_one_endpoint(XDS_CLUSTER, settings.xds_host, settings.xds_port),
+        typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: packed(options)},
+    )
+    if settings.mutual_tls is not None:
+        message.transport_socket.CopyFrom(_xds_transport_socket(settings.xds_host, settings.mutual_tls))
+    return message
+
+
+def _xds_transport_socket(host: str, files: MutualTls) -> base_pb2.TransportSocket:
+    """The files' folders are watched, so rotated certificates are taken without a restart."""
+    subject = common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.DNS, matcher=exact(host))
+    common = tls_pb2.CommonTlsContext(
+        alpn_protocols=["h2"],
+        tls_certificates=[
+            common_pb2.TlsCertificate(
+                certificate_chain=base_pb2.DataSource(filename=files.certificate_file),
+                private_key=base_pb2.DataSource(filename=files.private_key_file),
+            )
+        ],
+        validation_context=common_pb2.CertificateValidationContext(
+            trusted_ca=base_pb2.DataSource(filename=files.ca_file), match_typed_subject_alt_names=[subject]
+        ),
+    )
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=common, sni=host)
+    return base_pb2.TransportSocket(name=TLS_TRANSPORT_SOCKET, typed_config=packed(context))
+
+
+def _one_endpoint(cluster: str, host: str, port: int) -> endpoint_pb2.ClusterLoadAssignment:
+    endpoint = endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=address(host, port))
+    )
+    return endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=cluster, endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[endpoint])]
+    )
+
+
+def _admin_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
+    return cluster_pb2.Cluster(
+        name=ADMIN_CLUSTER,
+        type=cluster_pb2.Cluster.STATIC,
+        connect_timeout=duration(timedelta(seconds=1)),
+        load_assignment=_one_endpoint(ADMIN_CLUSTER, settings.admin_address, settings.admin_port),
+    )
+
+
+def _status_listener(settings: BootstrapSettings) -> listener_pb2.Listener:
+    """Readiness and metrics for probes and Prometheus, and nothing else of the admin interface."""
+    routes = [
+        route_components_pb2.Route(
+            match=route_components_pb2.RouteMatch(path=path, headers=[_only_get()]),
+            route=route_components_pb2.RouteAction(cluster=ADMIN_CLUSTER),
+        )
+        for path in STATUS_PATHS
+    ]
+    manager = http_connection_manager_pb2.HttpConnectionManager(
+        stat_prefix="status",
+        route_config=route_pb2.RouteConfiguration(
+            name="status",
+            virtual_hosts=[route_components_pb2.VirtualHost(name="status", domains=["*"], routes=routes)],
+        ),
+        http_filters=[
+            http_connection_manager_pb2.HttpFilter(
+                name="envoy.filters.http.router", typed_config=packed(router_pb2.Router(suppress_envoy_headers=True))
+            )
+        ],
+        server_header_transformation=http_connection_manager_pb2.HttpConnectionManager.PASS_THROUGH,
+        request_timeout=duration(timedelta(seconds=10)),
+        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=duration(timedelta(minutes=5))),
+    )
+    chain = listener_components_pb2.FilterChain(
+        filters=[
+            listener_components_pb2.Filter(
+                name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
+            )
+        ]
+    )
+    return listener_pb2.Listener(
+        name="status",
+        address=address(settings.status_address, settings.status_port),
+        filter_chains=[chain],
+        # Readiness has to be seen while the gateway is full.
+        ignore_global_conn_limit=True,
+        bypass_overload_manager=True,
+    )
+
+
+def _only_get() -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name=":method", string_match=exact("GET"))
+
+
+def _layered_runtime() -> bootstrap_pb2.LayeredRuntime:
+    """A route's regex may not become a program that costs every request milliseconds; the admin layer is for tests."""
+    limits = Struct()
+    limits.update({"re2": {"max_program_size": {"error_level": 1000}}})
+    return bootstrap_pb2.LayeredRuntime(
+        layers=[
+            bootstrap_pb2.RuntimeLayer(name="defaults", static_layer=limits),
+            bootstrap_pb2.RuntimeLayer(name="admin", admin_layer=bootstrap_pb2.RuntimeLayer.AdminLayer()),
+        ]
+    )
+
+
+def _overload_manager(settings: BootstrapSettings) -> overload_pb2.OverloadManager:
+    """Shed load before the machine does: give memory back at 95 % of the heap, refuse requests at 98 %."""
+    heap, connections = (
+        "envoy.resource_monitors.fixed_heap",
+        "envoy.resource_monitors.global_downstream_max_connections",
+    )
+    return overload_pb2.OverloadManager(
+        refresh_interval=duration(timedelta(milliseconds=250)),
+        resource_monitors=[
+            overload_pb2.ResourceMonitor(
+                name=heap,
+                typed_config=packed(fixed_heap_pb2.FixedHeapConfig(max_heap_size_bytes=settings.max_heap_bytes)),
+            ),
+            overload_pb2.ResourceMonitor(
+                name=connections,
+                typed_config=packed(
+                    downstream_connections_pb2.DownstreamConnectionsConfig(
+                        max_active_downstream_connections=settings.max_connections
+                    )
+                ),
+            ),
+        ],
+        actions=[
+            _action("envoy.overload_actions.shrink_heap", heap, 0.95),
+            _action("envoy.overload_actions.stop_accepting_requests", heap, 0.98),
+        ],
+    )
+
+
+def _action(name: str, resource: str, threshold: float) -> overload_pb2.OverloadAction:
+    trigger = overload_pb2.Trigger(name=resource, threshold=overload_pb2.ThresholdTrigger(value=threshold))
+    return overload_pb2.OverloadAction(name=name, triggers=[trigger])

@@ -1,0 +1,51 @@
+"""What is known while one listener is translated."""
+
+from dataclasses import dataclass
+
+from control_plane.config.effective import EffectiveRoute
+from control_plane.config.materials import Materials
+from control_plane.config.model.gateway import Gateway
+from control_plane.config.model.listeners import Listener
+from control_plane.config.model.services import Service
+from control_plane.translate.policies import Policies, RoutePolicyNames
+
+
+@dataclass(frozen=True)
+class ListenerScope:
+    """One listener with the routes that it serves."""
+
+    gateway: Gateway
+    listener: Listener
+    routes: tuple[EffectiveRoute, ...]
+    """In file order."""
+    policies: Policies
+    materials: Materials
+
+    def policies_of(self, route: EffectiveRoute) -> RoutePolicyNames:
+        return self.policies.by_route[self.listener.name, route.name]
+
+    def services_of(self, route: EffectiveRoute) -> tuple[Service, ...]:
+        """The services of the route's backends, in their order."""
+        return tuple(self.gateway.services[backend.service] for backend in route.backends)
+
+    def max_request_body(self, route: EffectiveRoute) -> int:
+        """Bytes."""
+        own = route.max_request_body
+        return self.listener.limits.request_body if own is None else own
+
+    def is_signed(self, route: EffectiveRoute) -> bool:
+        """Whether ext_authz needs the request's body."""
+        references = (route.auth.any_of or route.auth.all_of or ()) if route.auth is not None else ()
+        return any(reference.startswith("signatures.") for reference in references)
+
+
+def listener_scope(
+    gateway: Gateway,
+    listener: Listener,
+    routes: tuple[EffectiveRoute, ...],
+    policies: Policies,
+    materials: Materials,
+) -> ListenerScope:
+    """The scope of a listener, given the routes of the whole gateway."""
+    own = tuple(route for route in routes if listener.name in route.listeners)
+    return ListenerScope(gateway, listener, own, policies, materials)
