@@ -36,6 +36,6 @@ def active_requests(stats: str) -> int:
     total = 0
     for line in stats.splitlines():
         name, separator, value = line.rpartition(": ")
-        if separator and name.startswith("http.") and not name.startswith(("http.admin.", "http.ready.")):
+        if separator and name.startswith("http.") and not name.startswith(("http.admin.", "http.status.")):
             total += int(value) if value.isdigit() else 0
     return total

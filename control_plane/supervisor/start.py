@@ -1,23 +1,28 @@
 """From a command line to running processes: everything that can be refused is refused before anything starts."""
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToJson
+
 from control_plane.cli.environment import EnvFileError, environment_for
+from control_plane.cli.files import CommandLineFiles
+from control_plane.cli.loaded import print_warnings
 from control_plane.config.loading import load
 from control_plane.config.model.gateway import Gateway
-from control_plane.config_file import DiskFiles
 from control_plane.envoy_binary import CHECKOUT, EnvoyMissingError, find_envoy
 from control_plane.supervisor.conduct import Run, conduct
 from control_plane.supervisor.detach import Report, detach
 from control_plane.supervisor.listening import taken
 from control_plane.supervisor.plan import Plan, demo_environment
-from control_plane.supervisor.ports import Ports, clashes, listener_bindings, own_bindings
+from control_plane.supervisor.ports import LOOPBACK, Ports, clashes, listener_bindings, own_bindings
 from control_plane.supervisor.state_dir import AlreadyRunningError, Lock, StateDir
-from control_plane.translate.bootstrap import bootstrap_json
+from control_plane.translate.bootstrap import BootstrapSettings, bootstrap
 
 DEFAULT_CONFIG = CHECKOUT / "envoy" / "gateway.yaml"
 
@@ -92,9 +97,8 @@ def _default_config() -> Path:
 
 
 def _gateway(config: Path, environment: Mapping[str, str]) -> Gateway:
-    loaded = load(str(config), DiskFiles(), environment)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - what the operator has to see before the logs
+    loaded = load(str(config), CommandLineFiles(), environment, now=datetime.now(UTC))
+    print_warnings(loaded.warnings)
     if loaded.gateway is None:
         raise StartRefusedError("\n".join(map(str, loaded.faults)), 2)
     return loaded.gateway
@@ -117,7 +121,18 @@ def _refuse_taken_ports(plan: Plan) -> None:
 
 
 def _bootstrap(plan: Plan) -> str:
-    return bootstrap_json(plan.gateway.name)
+    ports = plan.ports
+    settings = BootstrapSettings(
+        name=plan.gateway.name,
+        node_id=f"{plan.gateway.name}-{socket.gethostname()}",
+        xds_host=LOOPBACK,
+        xds_port=ports.xds,
+        admin_address=LOOPBACK,
+        admin_port=ports.envoy_admin,
+        status_address=LOOPBACK,
+        status_port=ports.envoy_ready,
+    )
+    return MessageToJson(bootstrap(settings))
 
 
 def _detached(plan: Plan, state: StateDir, lock: Lock) -> int:
