@@ -20,14 +20,6 @@ class BenchError(Exception):
     """A run that cannot be measured; its text is for the person at the terminal."""
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on right now."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
 class Program:
     """One started program and everything it started itself."""
 

@@ -1,5 +1,6 @@
 """From samples to the tables of docs/performance/benchmarks.md; pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -77,7 +78,7 @@ def ratios(samples: Sequence[Sample]) -> list[Ratio]:
     for title, case, base, role, goal in _COMPARISONS:
         if case in grouped and base in grouped:
             pairs = zip(grouped[case], grouped[base], strict=True)
-            values = [_cost(ours, role) / _cost(theirs, role) for ours, theirs in pairs]
+            values = [_quotient(_cost(ours, role), _cost(theirs, role)) for ours, theirs in pairs]
             found.append(Ratio(title, median(values), min(values), max(values), goal))
     return found
 
@@ -95,6 +96,11 @@ _COMPARISONS = (
 
 def _cost(sample: Sample, role: str) -> float:
     return sample.cpu_us[role] if role else sample.load.requests_per_s
+
+
+def _quotient(ours: float, theirs: float) -> float:
+    """NaN if a run was so short that no clock tick fell into it."""
+    return ours / theirs if theirs else math.nan
 
 
 def load_table(cases: Sequence[Case], samples: Sequence[Sample]) -> list[str]:

@@ -1,7 +1,6 @@
 """The test stand: starts what the chosen cases need and keeps it until the run is over."""
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import jwt
 
+from control_plane import envoy_binary
 from tests.performance import envoys
-from tests.performance.processes import HOST, BenchError, Program, answer_of, free_port, listens, program, wait_until
+from tests.performance.processes import HOST, BenchError, Program, answer_of, listens, program, wait_until
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,12 +29,11 @@ class Target:
 
 
 def find_envoy() -> str:
-    """The Envoy binary: $ENVOY_BIN, else the one of `make setup`, else the one on PATH."""
-    installed = ROOT / ".tools" / "bin" / "envoy"
-    found = os.environ.get("ENVOY_BIN") or (str(installed) if installed.exists() else shutil.which("envoy"))
-    if not found:
-        raise BenchError("no Envoy: run `make setup`, or name the binary in ENVOY_BIN")
-    return found
+    """The Envoy binary, found as gatewayctl finds it."""
+    try:
+        return envoy_binary.find_envoy(None, os.environ)
+    except envoy_binary.EnvoyMissingError as error:
+        raise BenchError(str(error)) from error
 
 
 def bearer_token() -> str:
