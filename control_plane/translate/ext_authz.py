@@ -138,7 +138,7 @@ def _per_route(scope: ListenerScope, route: EffectiveRoute, policy: str) -> ext_
     )
     if scope.is_signed(route):
         settings.with_request_body.CopyFrom(_body(scope.max_request_body(route)))
-    elif any(scope.is_signed(other) for other in scope.routes):
+    elif scope.has_signed_routes:
         settings.disable_request_body_buffering = True
     return ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings)
 

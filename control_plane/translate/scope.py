@@ -1,6 +1,7 @@
 """What is known while one listener is translated."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.materials import Materials
@@ -37,6 +38,11 @@ class ListenerScope:
         """Whether ext_authz needs the request's body."""
         references = (route.auth.any_of or route.auth.all_of or ()) if route.auth is not None else ()
         return any(reference.startswith("signatures.") for reference in references)
+
+    @cached_property
+    def has_signed_routes(self) -> bool:
+        """Asked once a route; looking through all routes each time would make translation quadratic."""
+        return any(self.is_signed(route) for route in self.routes)
 
 
 def listener_scope(
