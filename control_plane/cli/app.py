@@ -2,6 +2,9 @@
 
 import typer
 
+from control_plane.cli.down import down
+from control_plane.cli.up import up
+
 app = typer.Typer(
     name="gatewayctl",
     help="Runs and inspects the Meetinity API gateway.",
@@ -15,3 +18,7 @@ app = typer.Typer(
 @app.callback()
 def gatewayctl() -> None:
     """Runs and inspects the Meetinity API gateway."""
+
+
+app.command()(up)
+app.command()(down)

@@ -44,8 +44,8 @@ def up(
 
     Example: gatewayctl up -d -c gateway.yaml
     """
+    from control_plane.cli.starting import Request, StartRefusedError, start
     from control_plane.supervisor.ports import Ports
-    from control_plane.supervisor.start import Request, StartRefusedError, start
 
     ports = Ports(
         xds=xds_port,

@@ -13,9 +13,8 @@ from control_plane.supervisor.detach import Report
 from control_plane.supervisor.output import Output, Terminal
 from control_plane.supervisor.plan import Plan, processes
 from control_plane.supervisor.state_dir import Lock, State, StateDir
-from control_plane.supervisor.summary import addresses, summary
+from control_plane.supervisor.summary import TokenFor, addresses, summary
 from control_plane.supervisor.supervisor import NotReadyError, Supervisor
-from control_plane.token import provider_token
 
 START_LIMIT_S = 60.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,6 +27,7 @@ class Run:
     plan: Plan
     state: StateDir
     lock: Lock
+    token_for: TokenFor
 
 
 def conduct(run: Run, report: Report | None) -> int:
@@ -108,9 +108,7 @@ async def _outcome(supervisor: Supervisor) -> str | None:
 def _report_ready(run: Run, report: Report, output: Output) -> str | None:
     """None if whoever waited has heard it."""
     plan = run.plan
-    text = summary(
-        plan.gateway, plan.ports, plan.demo, str(run.state.logs), lambda name: provider_token(plan.gateway, name)
-    )
+    text = summary(plan.gateway, plan.ports, plan.demo, str(run.state.logs), run.token_for)
     try:
         report.ready(text)
     except BrokenPipeError:

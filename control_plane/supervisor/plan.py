@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from control_plane.config.model.gateway import Gateway
 from control_plane.supervisor.ports import LOOPBACK, WILDCARDS, Ports, demo_ports
-from control_plane.supervisor.processes import EnvoyDrain, HttpProbe, Process, TcpProbe
+from control_plane.supervisor.processes import EnvoyDrain, HttpProbe, Probe, Process, TcpProbe
 
 CONTROL_PLANE = "control_plane"
 ENVOY = "envoy"
@@ -94,7 +94,7 @@ def _envoy(plan: Plan) -> Process:
         *("--log-level", "warning", "--log-format", "%L %n: %v"),
     )
     # The listeners accept as soon as the first configuration is live.
-    probes = (HttpProbe(plan.ports.envoy_ready, "/ready"), *_listener_probes(plan.gateway))
+    probes: tuple[Probe, ...] = (HttpProbe(plan.ports.envoy_ready, "/ready"), *_listener_probes(plan.gateway))
     before = frozenset({CONTROL_PLANE, "ext_authz", "ext_proc"})
     drain = EnvoyDrain(plan.ports.envoy_admin, drain_s)
     return Process(ENVOY, command, plan.environment, probes, after=before, drain=drain)

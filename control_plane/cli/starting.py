@@ -3,27 +3,32 @@
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import typer
 from google.protobuf.json_format import MessageToJson
 
 from control_plane.cli.environment import EnvFileError, environment_for
 from control_plane.cli.files import CommandLineFiles
 from control_plane.cli.loaded import print_warnings
+from control_plane.cli.tokens import minted
 from control_plane.config.loading import load
+from control_plane.config.model.auth import JwtProvider
 from control_plane.config.model.gateway import Gateway
 from control_plane.envoy_binary import CHECKOUT, EnvoyMissingError, find_envoy
 from control_plane.supervisor.conduct import Run, conduct
-from control_plane.supervisor.detach import Report, detach
+from control_plane.supervisor.detach import detach
 from control_plane.supervisor.listening import taken
 from control_plane.supervisor.plan import Plan, demo_environment
 from control_plane.supervisor.ports import LOOPBACK, Ports, clashes, listener_bindings, own_bindings
 from control_plane.supervisor.state_dir import AlreadyRunningError, Lock, StateDir
 from control_plane.translate.bootstrap import BootstrapSettings, bootstrap
 
+TOKEN_LIFETIME = timedelta(hours=1)
 DEFAULT_CONFIG = CHECKOUT / "envoy" / "gateway.yaml"
 
 
@@ -57,9 +62,8 @@ def start(request: Request, environment: Mapping[str, str]) -> int:
     with lock:
         _refuse_taken_ports(plan)
         state.bootstrap.write_text(_bootstrap(plan))
-        if not request.detach:
-            return conduct(Run(plan, state, lock), report=None)
-        return _detached(plan, state, lock)
+        run = Run(plan, state, lock, lambda provider: _token(plan.gateway.auth.jwt[provider]))
+        return _detached(run) if request.detach else conduct(run, report=None)
 
 
 def _plan(request: Request, environment: Mapping[str, str]) -> Plan:
@@ -135,10 +139,14 @@ def _bootstrap(plan: Plan) -> str:
     return MessageToJson(bootstrap(settings))
 
 
-def _detached(plan: Plan, state: StateDir, lock: Lock) -> int:
-    def supervise(report: Report) -> int:
-        return conduct(Run(plan, state, lock), report)
+def _token(provider: JwtProvider) -> str:
+    """For the commands that are suggested: alice's, for an hour."""
+    lifetime = min(TOKEN_LIFETIME, provider.max_lifetime or TOKEN_LIFETIME)
+    ttl = f"{lifetime.total_seconds():.0f}s"
+    return minted(provider, sub="alice", claims=(), ttl=ttl, private_key=None, jwks=None, now=int(time.time()))
 
-    ready, text = detach(supervise, state.logs / "up.log")
-    print(text, file=sys.stdout if ready else sys.stderr)
+
+def _detached(run: Run) -> int:
+    ready, text = detach(lambda report: conduct(run, report), run.state.logs / "up.log")
+    typer.echo(text, err=not ready)
     return 0 if ready else 1
