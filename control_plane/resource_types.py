@@ -2,14 +2,14 @@
 
 from enum import Enum
 
-_PREFIX = "type.googleapis.com/"
-SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
-AUTHZ_POLICY = _PREFIX + "meetinity.gateway.policy.v1.AuthzPolicy"
-PROCESSING_POLICY = _PREFIX + "meetinity.gateway.policy.v1.ProcessingPolicy"
-CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
-CLUSTER_LOAD_ASSIGNMENT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
-LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
-ROUTE_CONFIGURATION = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+PREFIX = "type.googleapis.com/"
+SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+AUTHZ_POLICY = PREFIX + "meetinity.gateway.policy.v1.AuthzPolicy"
+PROCESSING_POLICY = PREFIX + "meetinity.gateway.policy.v1.ProcessingPolicy"
+CLUSTER = PREFIX + "envoy.config.cluster.v3.Cluster"
+CLUSTER_LOAD_ASSIGNMENT = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE_CONFIGURATION = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 
 # What is named must be there before what names it: policies name secrets, routes name policies and clusters.
 DELIVERY_ORDER = (
@@ -22,6 +22,33 @@ DELIVERY_ORDER = (
     ROUTE_CONFIGURATION,
 )
 
+POLICIES = frozenset({AUTHZ_POLICY, PROCESSING_POLICY})
+"""Served to our callout services; Envoy's routes refer to them by name."""
+
+FULL_STATE = frozenset({CLUSTER, LISTENER})
+"""State-of-the-world responses of these hold everything, and what is missing is deleted (xds_protocol, "Grouping
+Resources into Responses"); responses of every other type may hold only what changed."""
+
+REFERRERS = {
+    SECRET: (CLUSTER, LISTENER),
+    CLUSTER: (LISTENER, ROUTE_CONFIGURATION),
+    CLUSTER_LOAD_ASSIGNMENT: (CLUSTER,),
+    ROUTE_CONFIGURATION: (LISTENER,),
+}
+"""By type, the types that name its resources: what is removed stays with an Envoy until those have moved on."""
+
+# Types that Envoy may ask for and that we do not serve: they are empty, which ends nobody's stream.
+UNSERVED = frozenset(
+    PREFIX + name
+    for name in (
+        "envoy.config.core.v3.TypedExtensionConfig",
+        "envoy.config.endpoint.v3.LbEndpoint",
+        "envoy.config.route.v3.ScopedRouteConfiguration",
+        "envoy.config.route.v3.VirtualHost",
+        "envoy.service.runtime.v3.Runtime",
+    )
+)
+
 
 class NodeKind(Enum):
     """What connects, told by `node.user_agent_name`; anything but our own services is an Envoy or like one."""
@@ -29,3 +56,12 @@ class NodeKind(Enum):
     ENVOY = "envoy"
     EXT_AUTHZ = "meetinity-ext-authz"
     EXT_PROC = "meetinity-ext-proc"
+
+    @classmethod
+    def of(cls, user_agent_name: str) -> "NodeKind":
+        return next((kind for kind in cls if kind.value == user_agent_name), cls.ENVOY)
+
+
+def short_name(type_url: str) -> str:
+    """The message's name without its package: for logs, metrics and people."""
+    return type_url.rpartition(".")[2]

@@ -35,9 +35,16 @@ class Resource:
         type_url = "type.googleapis.com/" + message.DESCRIPTOR.full_name
         return cls(type_url, name, body, hashlib.sha256(body).hexdigest()[:16], kinds)
 
+    def __repr__(self) -> str:
+        """Without the body: it may be a secret."""
+        return f"Resource({self.type_url.rpartition('.')[2]} {self.name!r} {self.version})"
+
 
 ResourceMap = Mapping[str, Resource]
 """Resources of one type by name, sorted by name."""
+
+Changes = Mapping[str, frozenset[str]]
+"""Names that were added, changed or removed, by type URL; types without a change are absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +66,29 @@ class Snapshot:
 
     def of_type(self, type_url: str) -> ResourceMap:
         return self.resources.get(type_url, {})
+
+    def changes_since(self, older: "Snapshot") -> Changes:
+        """What differs from an older snapshot; looks at every resource, once a publication."""
+        changes = {}
+        for type_url in {**self.resources, **older.resources}:
+            before, after = older.of_type(type_url), self.of_type(type_url)
+            if before is after:
+                continue
+            changed = {name for name, resource in after.items() if not _same(before.get(name), resource)}
+            changed.update(name for name in before if name not in after)
+            if changed:
+                changes[type_url] = frozenset(changed)
+        return changes
+
+    def with_resource(self, resource: Resource) -> "Snapshot":
+        """This snapshot with one resource added or replaced; every other type's mapping is shared."""
+        named = dict(self.of_type(resource.type_url))
+        is_new = resource.name not in named
+        named[resource.name] = resource
+        if is_new:
+            named = dict(sorted(named.items()))
+        return Snapshot(MappingProxyType({**self.resources, resource.type_url: MappingProxyType(named)}))
+
+
+def _same(before: Resource | None, after: Resource) -> bool:
+    return before is not None and before.version == after.version and before.kinds == after.kinds

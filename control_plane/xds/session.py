@@ -1,0 +1,327 @@
+"""One client's subscriptions together: in which order types are sent, and what stays until nothing names it any more.
+
+An Envoy with one aggregated stream is one session; so is one with a stream per type, whose streams share a connection.
+Make before break (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations):
+
+* Clusters and assignments are sent before the listeners and routes that name them, and those wait until the clusters
+  are acknowledged: routes do not warm, and Envoy withholds the ACK of a cluster until it has warmed.
+* Assignments wait for nothing, because clusters warm on them, and are sent again after their cluster has changed.
+* What is removed stays with the client until the types that may name it have been acknowledged without it, and a
+  little longer for requests on their way. Waiting for an answer always has a limit.
+"""
+
+import itertools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from control_plane.resource_types import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    DELIVERY_ORDER,
+    LISTENER,
+    REFERRERS,
+    ROUTE_CONFIGURATION,
+    SECRET,
+    NodeKind,
+)
+from control_plane.snapshot import Changes, Resource, ResourceMap, Snapshot
+from control_plane.xds.subscription import Push, Subscription
+
+# Sent again when one of these names, or any of the type, has changed: Envoy may have opened a new subscription inside
+# for which it sends no request (envoyproxy/gateway#9519, java-control-plane SimpleCache.createWatch).
+_RESENT_BY_NAME = {CLUSTER: CLUSTER_LOAD_ASSIGNMENT, LISTENER: ROUTE_CONFIGURATION}
+_RESENT_AS_A_WHOLE = {CLUSTER: SECRET, LISTENER: SECRET}
+
+_ORDER = {type_url: place for place, type_url in enumerate(DELIVERY_ORDER)}
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long a session waits, in seconds."""
+
+    answer_s: float = 5.0
+    """For ACK or NACK before the next response of a type."""
+    hold_s: float = 5.0
+    """With listeners and routes for the ACK of the clusters."""
+    grace_s: float = 10.0
+    """With a removal for the ACK of what may still name the removed; longer than what may hold that back."""
+    in_flight_s: float = 2.0
+    """With a removal after that ACK: requests on the old route may wait for callouts before they look up a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who a client says that it is."""
+
+    id: str
+    cluster: str
+    kind: NodeKind
+    version: str = ""
+    """Of its program, as far as it tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether routes may go out that name new policies."""
+
+    is_open: bool
+    opens_at: float | None = None
+    """When it opens in any case; None: not before something happens."""
+
+
+Gatekeeper = Callable[[], Gate]
+
+
+def _open_gate() -> Gate:
+    return Gate(True)
+
+
+@dataclass(slots=True)
+class _Lingering:
+    resource: Resource | None
+    """None: the client has brought it from elsewhere, its content is not known."""
+    since: float
+    settled_at: float | None = None
+    """When everything that may name it was acknowledged without it."""
+
+
+class _View:
+    """What this session is to have of one type."""
+
+    __slots__ = ("_kind", "_named", "_substitute", "lingering")
+
+    def __init__(self, kind: NodeKind, named: ResourceMap, substitute: Callable[[str], Resource | None]) -> None:
+        self._kind = kind
+        self._named = named
+        self._substitute = substitute
+        self.lingering: dict[str, _Lingering] = {}
+
+    def replace(self, named: ResourceMap) -> None:
+        self._named = named
+
+    def holds(self, name: str) -> bool:
+        resource = self._named.get(name)
+        return resource is not None and self._kind in resource.kinds
+
+    def get(self, name: str) -> Resource | None:
+        resource = self._named.get(name)
+        if resource is not None and self._kind in resource.kinds:
+            return resource
+        lingering = self.lingering.get(name)
+        return lingering.resource if lingering is not None else self._substitute(name)
+
+    def names(self) -> Collection[str]:
+        kind = self._kind
+        names = [name for name, resource in self._named.items() if kind in resource.kinds]
+        staying = [name for name, lingering in self.lingering.items() if lingering.resource is not None]
+        return sorted({*names, *staying}) if staying else names
+
+    def keeps(self, name: str) -> bool:
+        return name in self.lingering
+
+
+class Session:
+    """One client and its subscriptions, on one stream or several."""
+
+    def __init__(self, node: Node, timings: Timings, gatekeeper: Gatekeeper = _open_gate) -> None:
+        self.node = node
+        self.subscriptions: dict[str, Subscription] = {}
+        self.snapshot = Snapshot({})
+        self._timings = timings
+        self._gatekeeper = gatekeeper
+        self._views: dict[str, _View] = {}
+        self._blocked_since: dict[str, float] = {}
+        self._deadlines: list[float] = []
+        self._nonces = itertools.count(1)
+
+    def subscribe(self, subscription: Subscription) -> None:
+        self.subscriptions[subscription.type_url] = subscription
+        for type_url, referrers in REFERRERS.items():
+            if subscription.type_url in referrers:
+                for lingering in self._view(type_url).lingering.values():
+                    lingering.settled_at = None
+
+    def unsubscribe(self, type_url: str) -> None:
+        """The stream of this type has ended."""
+        del self.subscriptions[type_url]
+        self._blocked_since.pop(type_url, None)
+
+    def advance(self, snapshot: Snapshot, changes: Changes | None, now: float) -> None:
+        """There is a newer snapshot.
+
+        Args:
+            changes: what differs from the snapshot of the last call; None: anything.
+        """
+        if changes is None:
+            changes = snapshot.changes_since(self.snapshot)
+        older, self.snapshot = self.snapshot, snapshot
+        for type_url, names in changes.items():
+            view = self._view(type_url)
+            view.replace(snapshot.of_type(type_url))
+            self._let_linger(type_url, names, older, now)
+            if (subscription := self.subscriptions.get(type_url)) is not None:
+                subscription.mark(names)
+        if CLUSTER in changes and (assignments := self.subscriptions.get(CLUSTER_LOAD_ASSIGNMENT)) is not None:
+            assignments.mark(changes[CLUSTER])
+
+    def keep_unknown(self, type_url: str, names: Collection[str], now: float) -> None:
+        """The client brought these names from an earlier stream: those that are gone stay as removed ones do."""
+        if self.node.kind is not NodeKind.ENVOY or type_url not in REFERRERS:
+            return
+        view = self._view(type_url)
+        for name in names:
+            if not view.holds(name):
+                view.lingering.setdefault(name, _Lingering(None, now))
+
+    def take(self, type_urls: Collection[str], now: float) -> Push | None:
+        """The next response for one of these types, in delivery order; None if nothing is to be sent now."""
+        self._deadlines.clear()
+        self._end_lingering(now)
+        for type_url in sorted(type_urls, key=lambda type_url: _ORDER.get(type_url, len(_ORDER))):
+            subscription = self.subscriptions.get(type_url)
+            if subscription is None or self._must_wait(subscription, now):
+                continue
+            push = subscription.respond(self._view(type_url), now=now, nonce=lambda: str(next(self._nonces)))
+            if push is not None:
+                self._blocked_since.pop(type_url, None)
+                self._send_again(push)
+                return push
+        return None
+
+    def deadline(self) -> float | None:
+        """When `take`, which returned None, may have something without any event in between."""
+        return min(self._deadlines, default=None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client has acknowledged all that it is to have."""
+        return all(self.has_settled(type_url) for type_url in self.subscriptions)
+
+    def _view(self, type_url: str) -> _View:
+        view = self._views.get(type_url)
+        if view is None:
+            substitute = self._empty_assignment if type_url == CLUSTER_LOAD_ASSIGNMENT else _nothing
+            view = self._views[type_url] = _View(self.node.kind, self.snapshot.of_type(type_url), substitute)
+        return view
+
+    def _empty_assignment(self, name: str) -> Resource | None:
+        """A cluster without endpoints gets an answer all the same, or it would stay warming until its time-out."""
+        if self._view(CLUSTER).get(name) is None:
+            return None
+        return Resource.of(name, endpoint_pb2.ClusterLoadAssignment(cluster_name=name))
+
+    def _must_wait(self, subscription: Subscription, now: float) -> bool:
+        type_url = subscription.type_url
+        view = self._view(type_url)
+        if subscription.awaits_answer(now):
+            due = subscription.answer_due()
+            if due is not None and subscription.has_changes(view):
+                self._deadlines.append(due)
+            return True
+        if self.node.kind is not NodeKind.ENVOY or type_url not in (LISTENER, ROUTE_CONFIGURATION):
+            return False
+        if not self._waits_for_others(type_url, now) or not subscription.has_changes(view):
+            self._blocked_since.pop(type_url, None)
+            return False
+        return True
+
+    def _waits_for_others(self, type_url: str, now: float) -> bool:
+        """Whether what is named has to arrive first."""
+        if type_url == ROUTE_CONFIGURATION and self._waits_for_policies(now):
+            return True
+        first = (CLUSTER,) if type_url == LISTENER else (CLUSTER, LISTENER)
+        if not any(self._is_on_its_way(other, now) for other in first):
+            return False
+        limit = self._blocked_since.setdefault(type_url, now) + self._timings.hold_s
+        if now >= limit:
+            return False
+        self._deadlines.append(limit)
+        return True
+
+    def _waits_for_policies(self, now: float) -> bool:
+        """A client without any route gets them at once: an unknown policy denies, but only where one is needed."""
+        gate = self._gatekeeper()
+        if gate.is_open or not self.subscriptions[ROUTE_CONFIGURATION].known_names():
+            return False
+        if gate.opens_at is not None and now < gate.opens_at:
+            self._deadlines.append(gate.opens_at)
+        return gate.opens_at is None or now < gate.opens_at
+
+    def _is_on_its_way(self, type_url: str, now: float) -> bool:
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None:
+            return False
+        if type_url == CLUSTER and subscription.awaits_answer(now):
+            return True
+        return subscription.has_changes(self._view(type_url))
+
+    def has_settled(self, type_url: str) -> bool:
+        """Whether the client has acknowledged all that it is to have of one type, and holds nothing older."""
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None:
+            return True
+        if subscription.outstanding is not None or self._view(type_url).lingering:
+            return False
+        return not subscription.quarantine.parked and not subscription.has_changes(self._view(type_url))
+
+    def _send_again(self, push: Push) -> None:
+        """What depends on the resources that were just sent, although it has not changed itself."""
+        if not push.changed:
+            return
+        by_name = self.subscriptions.get(_RESENT_BY_NAME.get(push.type_url, ""))
+        if by_name is not None:
+            by_name.force(push.changed)
+        whole = self.subscriptions.get(_RESENT_AS_A_WHOLE.get(push.type_url, ""))
+        if whole is not None:
+            whole.force(list(whole.known_names()))
+
+    def _let_linger(self, type_url: str, names: Collection[str], older: Snapshot, now: float) -> None:
+        if self.node.kind is not NodeKind.ENVOY or type_url not in REFERRERS:
+            return
+        view, subscription = self._view(type_url), self.subscriptions.get(type_url)
+        for name in names:
+            if view.holds(name):
+                view.lingering.pop(name, None)
+            elif subscription is not None and subscription.version_known(name) is not None:
+                had = older.of_type(type_url).get(name)
+                view.lingering.setdefault(name, _Lingering(had, now))
+
+    def _end_lingering(self, now: float) -> None:
+        for type_url, referrers in REFERRERS.items():
+            view = self._views.get(type_url)
+            if view is None or not view.lingering:
+                continue
+            settled = all(self.has_settled(referrer) for referrer in referrers)
+            refused = any(self._refuses(referrer) for referrer in referrers)
+            ended = [name for name, one in view.lingering.items() if self._ends(one, now, settled, refused)]
+            for name in ended:
+                del view.lingering[name]
+            if ended and (subscription := self.subscriptions.get(type_url)) is not None:
+                subscription.mark(ended)
+
+    def _ends(self, lingering: _Lingering, now: float, settled: bool, refused: bool) -> bool:
+        if settled and lingering.settled_at is None:
+            lingering.settled_at = now
+        if refused:
+            # The client stays at its last good routes, which may name this.
+            return False
+        end = lingering.since + self._timings.grace_s
+        if lingering.settled_at is not None:
+            end = min(end, lingering.settled_at + self._timings.in_flight_s)
+        if now < end:
+            self._deadlines.append(end)
+        return now >= end
+
+    def _refuses(self, type_url: str) -> bool:
+        subscription = self.subscriptions.get(type_url)
+        return subscription is not None and bool(subscription.quarantine.parked)
+
+    def lingering(self) -> Mapping[str, Collection[str]]:
+        """What stays only until nothing names it any more, by type."""
+        return {type_url: tuple(view.lingering) for type_url, view in self._views.items() if view.lingering}
+
+
+def _nothing(_name: str) -> None:
+    return None

@@ -1,0 +1,139 @@
+"""State-of-the-world: a request names all that the client wants, a response of some types holds all there is."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+
+from control_plane.resource_types import FULL_STATE
+from control_plane.snapshot import Resource
+from control_plane.xds.subscription import UNKNOWN, Answer, Push, Subscription, View
+from control_plane.xds.wire import discovery_response
+
+WILDCARD = "*"
+
+
+class SotwSubscription(Subscription):
+    """One type on one state-of-the-world stream."""
+
+    def __init__(self, type_url: str, *, answer_s: float) -> None:
+        super().__init__(type_url, answer_s=answer_s)
+        self._is_full_state = type_url in FULL_STATE
+        self._known: dict[str, Resource] = {}
+        self._last_good: dict[str, Resource | None] = {}
+        """What the client had before the responses that it has not acknowledged."""
+        self._ever_named = False
+        self._claimed_version = ""
+        self._last_nonce = ""
+
+    def request(
+        self, *, version: str, nonce: str, names: Collection[str], error: str | None, now: float
+    ) -> Answer | None:
+        """Take a DiscoveryRequest; return what it says about the last response, if it does.
+
+        A request with another nonce than the last one is stale and means nothing: the answer to the last response
+        brings its names again. The first request of a type counts whatever its nonce, which may stem from an earlier
+        stream.
+        """
+        if self._is_first:
+            self._is_first = False
+            self._claimed_version = version
+            self._want(names)
+            self._must_answer = self.interest.wildcard or self._is_full_state
+            return None
+        if nonce != self._last_nonce and self._last_nonce:
+            return None
+        answer = self._settle(nonce, error, now)
+        self._want(names)
+        return answer
+
+    def _want(self, names: Collection[str]) -> None:
+        explicit = set(names)
+        was_wildcard, had = self.interest.wildcard, self.interest.names
+        self._ever_named = self._ever_named or bool(explicit)
+        self.interest.wildcard = WILDCARD in explicit or not self._ever_named
+        explicit.discard(WILDCARD)
+        if explicit == had and was_wildcard == self.interest.wildcard:
+            return
+        self.interest.names = explicit
+        if was_wildcard != self.interest.wildcard:
+            self.mark(None)
+        if not self.interest.wildcard:
+            for name in [name for name in self._known if name not in explicit]:
+                del self._known[name]
+        for name in explicit - had:
+            self.quarantine.forget(name)
+        self.force(explicit - had)
+
+    def version_known(self, name: str) -> str | None:
+        resource = self._known.get(name)
+        return None if resource is None else resource.version
+
+    def known_names(self) -> Collection[str]:
+        return self._known
+
+    def _push(self, view: View, changed: list[Resource], removed: list[str], nonce: Callable[[], str]) -> Push | None:
+        resources = self._everything(view) if self._is_full_state else changed
+        version = set_version(resources)
+        claimed, self._claimed_version = self._claimed_version, ""
+        if claimed == version and self._is_full_state and self.interest.wildcard and not self.interest.names:
+            # Versions are content hashes: the client has brought all of this from an earlier stream.
+            self._known = {resource.name: resource for resource in resources}
+            self._dirty.clear()
+            self.version_sent = self.version_acked = version
+            return None
+        for resource in changed:
+            self._last_good.setdefault(resource.name, self._held(resource.name))
+        if self._is_full_state:
+            self._known = {resource.name: resource for resource in resources}
+        else:
+            self._known.update((resource.name, resource) for resource in changed)
+        self._last_nonce = nonce()
+        payload = discovery_response(self.type_url, version, self._last_nonce, resources)
+        names = tuple(resource.name for resource in changed)
+        return Push(self.type_url, self._last_nonce, version, payload, names, tuple(removed))
+
+    def _everything(self, view: View) -> list[Resource]:
+        """The full set, with the last good content of what must not be sent."""
+        names = view.names() if self.interest.wildcard else sorted(self.interest.names)
+        resources = []
+        for name in names:
+            resource = view.get(name)
+            if resource is not None and self.quarantine.withholds(name, resource.version):
+                resource = self._last_good.get(name)
+            if resource is not None:
+                resources.append(resource)
+        return resources
+
+    def _held(self, name: str) -> Resource | None:
+        resource = self._known.get(name)
+        return None if resource is None or resource.version == UNKNOWN else resource
+
+    def _make_unknown(self, name: str) -> None:
+        self._known[name] = Resource(self.type_url, name, b"", UNKNOWN)
+
+    def _announces_removal(self, name: str) -> bool:
+        if self._is_full_state:
+            return name in self._known
+        self._known.pop(name, None)
+        self._last_good.pop(name, None)
+        return False
+
+    def _restore(self, name: str, *, certain: bool) -> None:
+        had = self._last_good.get(name)
+        if not certain:
+            self._make_unknown(name)
+        elif had is not None:
+            self._known[name] = had
+        else:
+            self._known.pop(name, None)
+
+    def _confirm(self, names: Collection[str]) -> None:
+        for name in names:
+            self._last_good.pop(name, None)
+
+
+def set_version(resources: Iterable[Resource]) -> str:
+    """A version of several resources: equal content has an equal version on every replica."""
+    digest = hashlib.sha256()
+    for resource in resources:
+        digest.update(f"{resource.name}\0{resource.version}\n".encode())
+    return digest.hexdigest()[:16]
