@@ -8,7 +8,7 @@ from ext_authz.limiter.charges import Charge
 from ext_authz.request import Request
 from policy.claims import claim_at, claim_texts, scalar_text
 from policy.networks import bucket_text, parse_address
-from policy.quotas import KeyKind, KeyPart, Limit, Quota
+from policy.quotas import KeyKind, KeyPart, Limit
 
 LONGEST_KEY = 64
 """Longer ones are hashed: what a client sends does not decide how much memory its bucket takes."""
@@ -16,14 +16,13 @@ LONGEST_KEY = 64
 
 def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
     """The bucket, and the quota that holds for this caller."""
-    return Charge(
-        limit, _quota(limit, proven) if limit.attribute else limit.quota, bucket_key(limit.key, request, proven)
-    )
-
-
-def _quota(limit: Limit, proven: Identity | None) -> Quota:
-    values = () if proven is None else claim_texts(claim_at(proven.claims, limit.attribute))
-    return next((limit.by_value[value] for value in values if value in limit.by_value), limit.quota)
+    key = bucket_key(limit.key, request, proven)
+    if limit.attribute and proven is not None:
+        for value in claim_texts(claim_at(proven.claims, limit.attribute)):
+            if value in limit.by_value:
+                # A bucket of its own: filled by one rate and read by another, it would mean nothing.
+                return Charge(limit, limit.by_value[value], f"{key}\0{value}")
+    return Charge(limit, limit.quota, key)
 
 
 def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:

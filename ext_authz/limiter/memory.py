@@ -28,6 +28,16 @@ class _Shard:
         self.young: dict[str, int] = {}
         self.old: dict[str, int] = {}
 
+    def write(self, key: str, tat_us: int) -> bool:
+        """Change a bucket that is held; False if it is not."""
+        if key in self.young:
+            self.young[key] = tat_us
+        elif key in self.old:
+            self.old[key] = tat_us
+        else:
+            return False
+        return True
+
     def forget_full(self, looks: int, now_us: int) -> int:
         """Look at that many buckets and drop those that are full; returns how many were dropped."""
         dropped = 0
@@ -86,8 +96,10 @@ class MemoryStore:
         writes: list[tuple[_Buckets, _Shard, str, int]] = []
         for charge in charges:
             limit, quota, key = charge
-            buckets, shard, key, tat_us = self._bucket(limit.name, key, now_us)
-            tat_us, wait_us = taken(quota, limit.cost, tat_us, now_us)
+            buckets, shard, key, stored_us = self._bucket(limit.name, key, now_us)
+            tat_us, wait_us = taken(quota, limit.cost, stored_us, now_us)
+            if wait_us and tat_us < stored_us:
+                shard.write(key, tat_us)  # counts as just emptied from now on, not at each look anew
             if limit.shadow:
                 if wait_us:
                     would_refuse += (limit,)
@@ -104,11 +116,7 @@ class MemoryStore:
         if refused is not None:
             return Verdict(False, refused, would_refuse)
         for buckets, shard, key, tat_us in writes:
-            if key in shard.young:
-                shard.young[key] = tat_us
-            elif key in shard.old:
-                shard.old[key] = tat_us
-            else:
+            if not shard.write(key, tat_us):
                 self._insert(buckets, shard, key, tat_us, now_us)
         if tightest is None:
             return Verdict(True, None, would_refuse)
