@@ -3,7 +3,11 @@
 import typer
 
 from control_plane.cli.down import down
+from control_plane.cli.explain import explain
+from control_plane.cli.key import key
+from control_plane.cli.token import token
 from control_plane.cli.up import up
+from control_plane.cli.validate import validate
 
 app = typer.Typer(
     name="gatewayctl",
@@ -22,3 +26,7 @@ def gatewayctl() -> None:
 
 app.command()(up)
 app.command()(down)
+app.command()(validate)
+app.command()(explain)
+app.command()(token)
+app.add_typer(key, name="key")

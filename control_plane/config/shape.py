@@ -62,7 +62,8 @@ def shape(root: Keys) -> Shaped:
         except ValidationError as error:
             mismatches = [_Mismatch.of(tree, details) for details in error.errors(include_url=False)]
         if round_ == 0:
-            faults = tuple(dict.fromkeys(mismatch.fault() for mismatch in mismatches))
+            told = [mismatch for mismatch in mismatches if not mismatch.is_of_a_hole()]
+            faults = tuple(dict.fromkeys(mismatch.fault() for mismatch in told))
         tree = _completed(without(tree, [mismatch.to_cut for mismatch in mismatches]))
     return Shaped(None, tree, faults)
 
@@ -103,6 +104,13 @@ class _Mismatch:
     @property
     def to_cut(self) -> Path:
         return self.tree_path
+
+    def is_of_a_hole(self) -> bool:
+        """Whether it complains of what is absent only because it was faulty itself."""
+        node, kind = self.place.node, self.details["type"]
+        if kind == "missing":
+            return isinstance(node, Keys) and self.details["loc"][-1] in node.cut
+        return kind == "too_short" and isinstance(node, Items) and bool(node.items)
 
     def fault(self) -> Fault:
         place, kind = self.place, self.details["type"]

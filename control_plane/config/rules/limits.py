@@ -10,8 +10,8 @@ _KEYS = "user, api_key, client_ip, route, header:NAME, claim:NAME, attribute:NAM
 _NEEDS: dict[str, tuple[str, ...]] = {
     "user": ("jwt", "api_keys", "signatures"),
     "api_key": ("api_keys",),
-    "claim": ("jwt",),
-    "attribute": ("api_keys",),
+    "claim": ("jwt", "api_keys"),
+    "attribute": ("jwt", "api_keys"),
 }
 """What kind of authentication has to be there for a key to have a value; not listed: every request has one."""
 
@@ -28,12 +28,8 @@ def check_rate_limits(check: Check) -> None:
             key = "cost" if "cost" in limit.model_fields_set else "burst"
             message = f"a cost of {limit.cost} never fits into a burst of {burst} (cost at most burst)"
             check.report.fault((*path, key), message)
-        if limit.by is not None:
-            if not limit.by.attribute:
-                check.report.fault((*path, "by", "attribute"), "is empty (the name of an attribute)")
-            if is_before_authentication(limit):
-                message = "attributes are not known yet when this limit is charged (user, api_key or claim:NAME in key)"
-                check.report.warn((*path, "by"), message)
+        if limit.by is not None and not limit.by.attribute:
+            check.report.fault((*path, "by", "attribute"), "is empty (the name of an attribute)")
 
 
 def _check_keys(check: Check, path: Path, limit: RateLimit) -> None:
@@ -54,11 +50,6 @@ def _key_fault(key: str) -> str | None:
     if kind in ("claim", "attribute") and colon:
         return None if name.strip() else f"{key!r} lacks a name ({kind}:NAME)"
     return None if key in ("user", "api_key", "client_ip", "route") else f"{key!r} is not allowed ({_KEYS})"
-
-
-def is_before_authentication(limit: RateLimit) -> bool:
-    """Whether a limit is charged before anything is known about the caller."""
-    return bool(limit.key) and all(key in ("client_ip", "route") or key.startswith("header:") for key in limit.key)
 
 
 def impossible_key(limit: RateLimit, auth: Authentication | None) -> str | None:

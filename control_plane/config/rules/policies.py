@@ -32,6 +32,7 @@ from control_plane.config.rules.forms import (
 from control_plane.config.rules.limits import kinds_of
 from control_plane.config.rules.listeners import MAX_REQUEST_BODY, check_ip
 from control_plane.config.rules.report import Check, at_most_one, closest, exactly_one
+from policy.redaction import field_path
 
 RETRY_CONDITIONS = (
     "connect-failure",
@@ -218,9 +219,10 @@ def _check_message(check: Check, path: Path, message: MessageTransform) -> None:
             check.report.fault((*headers, "remove", place), fault)
     for place, operation in enumerate(message.body):
         for number, field in enumerate(operation.fields):
-            if not all(field.split(".")):
-                text = f"{field!r} is not a path of members (password, user.ssn, *.ssn)"
-                check.report.fault((*path, "body", place, "fields", number), text)
+            try:
+                field_path(field)
+            except ValueError as error:
+                check.report.fault((*path, "body", place, "fields", number), str(error))
 
 
 def check_headers(check: Check, path: Path, headers: Mapping[str, str]) -> None:
