@@ -192,10 +192,10 @@ def _hash_policy(key: str) -> route_components_pb2.RouteAction.HashPolicy:
 
 def _session_cookie(name: str) -> route_components_pb2.RouteAction.HashPolicy.Cookie:
     """Set when missing (that is what a ttl asks for), 0 being the browser's session."""
-    attribute = route_components_pb2.RouteAction.HashPolicy.CookieAttribute
+    attribute = route_components_pb2.RouteAction.HashPolicy.CookieAttribute  # HttpOnly is Envoy's own
     return route_components_pb2.RouteAction.HashPolicy.Cookie(
         name=name,
         ttl=duration(timedelta(0)),
         path="/",
-        attributes=[attribute(name="HttpOnly"), attribute(name="SameSite", value="Lax")],
+        attributes=[attribute(name="SameSite", value="Lax")],
     )

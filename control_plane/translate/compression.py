@@ -8,24 +8,18 @@ from envoy.extensions.compression.brotli.compressor.v3 import brotli_pb2
 from envoy.extensions.compression.gzip.compressor.v3 import gzip_pb2
 from envoy.extensions.filters.http.compressor.v3 import compressor_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.type.matcher.v3 import string_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.routes import Compression
 from control_plane.translate.messages import extension, packed
+from control_plane.translate.plain import CONTENT_TYPE_MATCHER, WEAKEN_ETAG_ON_COMPRESS
 
-WEAKEN_ETAG_ON_COMPRESS = b"\x30\x01"
-"""ResponseDirectionConfig.weaken_etag_on_compress (field 6, bool) = true, newer than xds-protos 1.85.
-
-Without it Envoy deletes strong ETags of what it compresses, and clients can no longer revalidate.
-"""
 CONTENT_TYPES = (
     "application/javascript",
     "application/json",
-    "application/manifest+json",
-    "application/problem+json",
-    "application/xhtml+xml",
     "application/xml",
     "image/svg+xml",
     "text/css",
@@ -36,6 +30,7 @@ CONTENT_TYPES = (
     "text/xml",
 )
 """Not text/event-stream: a compressor holds back events until it has a block."""
+CONTENT_TYPE_SUFFIXES = ("+json", "+xml")
 _BROTLI_QUALITY = 4
 """Of 0 to 11: denser than gzip at a comparable cost; the default of 3 is built for speed alone."""
 
@@ -92,12 +87,19 @@ def compression_of_route(route: EffectiveRoute) -> Iterator[tuple[str, Any]]:
 
 
 def _configuration(compressor: Compressor) -> compressor_pb2.Compressor:
-    direction = compressor_pb2.Compressor.ResponseDirectionConfig(
-        common_config=compressor_pb2.Compressor.CommonDirectionConfig(
-            min_content_length=UInt32Value(value=compressor.min_size), content_type=CONTENT_TYPES
+    common = compressor_pb2.Compressor.CommonDirectionConfig(min_content_length=UInt32Value(value=compressor.min_size))
+    # `content_type` is deprecated in 1.40 and warned about in Envoy's log.
+    common.MergeFromString(
+        CONTENT_TYPE_MATCHER.encoded(
+            [
+                *(string_pb2.StringMatcher(exact=content_type) for content_type in CONTENT_TYPES),
+                *(string_pb2.StringMatcher(suffix=suffix) for suffix in CONTENT_TYPE_SUFFIXES),
+            ]
         )
     )
-    direction.MergeFromString(WEAKEN_ETAG_ON_COMPRESS)
+    direction = compressor_pb2.Compressor.ResponseDirectionConfig(common_config=common)
+    # Without it Envoy deletes the strong ETags of what it compresses, and clients can no longer revalidate.
+    direction.MergeFromString(WEAKEN_ETAG_ON_COMPRESS.encoded(True))
     return compressor_pb2.Compressor(
         compressor_library=_library(compressor.algorithm),
         response_direction_config=direction,

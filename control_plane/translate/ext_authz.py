@@ -6,9 +6,10 @@ per header line (Envoy joins repeated Authorization lines with a comma all the s
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.config.core.v3 import backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
@@ -25,6 +26,8 @@ from control_plane.translate.scope import ListenerScope
 
 SIGNATURE_HEADER_PREFIX = "x-signature"
 """Client id, time, nonce and the signature of a signed request stand in headers that begin so."""
+_RETRY_BASE = timedelta(milliseconds=5)
+_RETRY_MAX = timedelta(milliseconds=20)
 _ALWAYS_SENT = (
     names.CLIENT_IP_HEADER,
     "authorization",  # a credential where none is expected is refused too
@@ -120,6 +123,10 @@ def _grpc_service(gateway: Gateway) -> grpc_service_pb2.GrpcService:
         base_pb2.RetryPolicy(
             retry_on="connect-failure,refused-stream",
             num_retries=UInt32Value(value=1),
+            # Envoy's own back-off for gRPC begins at up to 500 ms, which is all the time there is.
+            retry_back_off=backoff_pb2.BackoffStrategy(
+                base_interval=duration(_RETRY_BASE), max_interval=duration(_RETRY_MAX)
+            ),
             retry_host_predicate=[
                 base_pb2.RetryPolicy.RetryHostPredicate(
                     name="envoy.retry_host_predicates.previous_hosts",

@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.routes import Deprecation
 from control_plane.translate import names
+from control_plane.translate.cors import response_mutations
 from control_plane.translate.messages import APPEND, extension, formatted_header, header, packed
 from control_plane.translate.policies import identity_headers
 from control_plane.translate.scope import ListenerScope
@@ -39,7 +40,10 @@ def early_header_mutation(scope: ListenerScope) -> extension_pb2.TypedExtensionC
     if is_behind_proxy(scope):
         mutations += _keep_valid_request_id()
     else:
-        mutations += [_remove_prefix("x-forwarded-"), *(_remove(name) for name in _FORWARDING_HEADERS)]
+        mutations += [
+            _remove_prefix("x-forwarded-"),
+            *(_remove(name) for name in _FORWARDING_HEADERS),
+        ]
     return extension(
         "envoy.http.early_header_mutation.header_mutation",
         early_header_mutation_pb2.HeaderMutation(mutations=mutations),
@@ -87,6 +91,7 @@ def _response_mutations(route: EffectiveRoute) -> Iterator[Mutation]:
     if route.cors is not None:
         # The answer names the origin that asked, so a shared cache must not give it to another one.
         yield Mutation(append=header("vary", "origin", APPEND))
+        yield from response_mutations(route)
     if route.deprecation is not None:
         yield from _deprecation(route.deprecation)
 

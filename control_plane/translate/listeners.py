@@ -15,7 +15,7 @@ from envoy.extensions.http.original_ip_detection.xff.v3 import xff_pb2
 from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
-from control_plane.translate.access_log import access_log
+from control_plane.translate.access_log import access_logs
 from control_plane.translate.actions import WEBSOCKET
 from control_plane.translate.clusters import BUFFER_LIMIT_BYTES
 from control_plane.translate.endpoints import address
@@ -80,7 +80,7 @@ def http_connection_manager(scope: ListenerScope) -> HttpConnectionManager:
         codec_type=HttpConnectionManager.AUTO,
         rds=http_connection_manager_pb2.Rds(config_source=from_ads(), route_config_name=scope.listener.name),
         http_filters=list(http_filters(scope)),
-        access_log=[access_log(scope)],
+        access_log=list(access_logs(scope)),
         local_reply_config=local_reply_config(),
         early_header_mutation_extensions=[early_header_mutation(scope)],
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type=WEBSOCKET)],

@@ -7,7 +7,6 @@ grpc-message beside the grpc-status that Envoy derives from the status code.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
@@ -18,11 +17,24 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from control_plane.translate.messages import packed
+from control_plane.translate.messages import formatted_header, header, packed
 from control_plane.translate.names import BODY_TOO_LARGE_RULE
 
 URN = "urn:meetinity:"
 CONTENT_TYPE = "application/problem+json"
+_DEADLINE_EXCEEDED, _RESOURCE_EXHAUSTED = 4, 8
+_TITLES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+"""The reason phrases of RFC 9110, which http.HTTPStatus words differently from one Python to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +49,14 @@ class Problem:
     reason_prefixes: tuple[str, ...] = ()
     condition: str = ""
     """More that has to hold, in CEL."""
+    is_before_request_id: bool = False
+    """Refused before Envoy gives requests their ids; the reply gets one of its own."""
+    grpc_status: int | None = None
+    """Where Envoy's own mapping of the status code says less than there is to say (grpc.github.io: status codes)."""
 
     @property
     def title(self) -> str:
-        return HTTPStatus(self.status).phrase
+        return _TITLES[self.status]
 
     @property
     def expression(self) -> str:
@@ -73,6 +89,7 @@ PROBLEMS = (
         "the request's body is larger than this route allows",
         ("request_payload_too_large",),
         (f"rbac_access_denied_matched_policy[{BODY_TOO_LARGE_RULE}]",),
+        grpc_status=_RESOURCE_EXHAUSTED,
     ),
     Problem(
         "headers-too-large",
@@ -85,6 +102,7 @@ PROBLEMS = (
             "http2.headers_too_large",
             "request_headers_too_large",
         ),
+        is_before_request_id=True,
     ),
     Problem(
         "no-endpoints",
@@ -119,6 +137,7 @@ PROBLEMS = (
             "max_duration_timeout",
             "stream_idle_timeout",
         ),
+        grpc_status=_DEADLINE_EXCEEDED,
     ),
     Problem("auth-unavailable", 503, "the request could not be checked", ("ext_authz_error",)),
     Problem("processing-unavailable", 503, "the request could not be processed", (), ("ext_proc_error",)),
@@ -137,6 +156,7 @@ PROBLEMS = (
         ),
         ("http1.", "http2.", "unexpected_underscore"),
         "response.code == 400",
+        is_before_request_id=True,
     ),
 )
 """The first one that fits counts."""
@@ -152,8 +172,11 @@ def _mappers(problem: Problem) -> Iterator[http_connection_manager_pb2.ResponseM
     grpc = accesslog_pb2.AccessLogFilter(
         and_filter=accesslog_pb2.AndFilter(filters=[_is_grpc(), cel_filter(problem.expression)])
     )
+    grpc_status = [] if problem.grpc_status is None else [header("grpc-status", str(problem.grpc_status))]
+    own_id = [formatted_header("x-request-id", "%UNIQUE_ID%")] if problem.is_before_request_id else []
     yield http_connection_manager_pb2.ResponseMapper(
         filter=grpc,
+        headers_to_add=[*own_id, *grpc_status],
         status_code=UInt32Value(value=problem.status),
         body_format_override=substitution_format_string_pb2.SubstitutionFormatString(
             text_format_source=base_pb2.DataSource(inline_string=problem.detail)
@@ -161,6 +184,7 @@ def _mappers(problem: Problem) -> Iterator[http_connection_manager_pb2.ResponseM
     )
     yield http_connection_manager_pb2.ResponseMapper(
         filter=cel_filter(problem.expression),
+        headers_to_add=own_id,
         status_code=UInt32Value(value=problem.status),
         body_format_override=substitution_format_string_pb2.SubstitutionFormatString(
             json_format=problem_json(problem), content_type=CONTENT_TYPE
@@ -177,7 +201,7 @@ def problem_json(problem: Problem) -> Struct:
             "title": problem.title,
             "status": problem.status,
             "detail": problem.detail,
-            "instance": "%REQ(x-request-id)%",
+            "instance": "%RESP(x-request-id)%" if problem.is_before_request_id else "%REQ(x-request-id)%",
         }
     )
     return body

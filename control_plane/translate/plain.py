@@ -7,7 +7,8 @@ Field names are those of the .proto files, as in Envoy's documentation.
 
 import base64
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf import descriptor_pool, json_format, message_factory, unknown_fields
@@ -33,11 +34,33 @@ _SECRET_FIELDS = frozenset(
         (_TLS + "GenericSecret", "secrets"),
     }
 )
-_NEWER_FIELDS: Mapping[str, Mapping[str, int]] = {
-    "envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig": {"weaken_etag_on_compress": 6}
-}
-"""Boolean fields by message that the binary knows and xds-protos does not, with their numbers."""
-_VARINT = 0
+_VARINT, _BYTES = 0, 2
+
+
+@dataclass(frozen=True, slots=True)
+class NewerField:
+    """A field that the Envoy binary knows and xds-protos does not."""
+
+    message: str
+    name: str
+    number: int
+    repeated: str | None = None
+    """The type of its messages; None: a boolean."""
+
+    def encoded(self, value: bool | Iterable[Message]) -> bytes:
+        """The field as bytes, for MergeFromString into a message of the older definition."""
+        if isinstance(value, bool):
+            return _varint(self.number << 3 | _VARINT) + _varint(value)
+        bodies = [message.SerializeToString(deterministic=True) for message in value]
+        return b"".join(_varint(self.number << 3 | _BYTES) + _varint(len(body)) + body for body in bodies)
+
+
+_COMPRESSOR = "envoy.extensions.filters.http.compressor.v3.Compressor."
+WEAKEN_ETAG_ON_COMPRESS = NewerField(_COMPRESSOR + "ResponseDirectionConfig", "weaken_etag_on_compress", 6)
+CONTENT_TYPE_MATCHER = NewerField(
+    _COMPRESSOR + "CommonDirectionConfig", "content_type_matcher", 4, "envoy.type.matcher.v3.StringMatcher"
+)
+_NEWER_FIELDS = (WEAKEN_ETAG_ON_COMPRESS, CONTENT_TYPE_MATCHER)
 
 
 def to_plain(message: Message, *, show_secrets: bool = False) -> dict[str, Plain]:
@@ -69,11 +92,11 @@ def from_plain(plain: Mapping[str, Plain], message: M) -> M:
     if isinstance(message, Any):
         _fill_any(plain, message)
         return message
-    newer = _NEWER_FIELDS.get(message.DESCRIPTOR.full_name, {})
+    newer = {field.name: field for field in _NEWER_FIELDS if field.message == message.DESCRIPTOR.full_name}
     for name, value in plain.items():
         field = message.DESCRIPTOR.fields_by_name.get(name)
         if name in newer:
-            message.MergeFromString(bytes([newer[name] << 3 | _VARINT, bool(value)]))
+            message.MergeFromString(newer[name].encoded(_newer_value(newer[name], value)))
         elif field is None:
             raise ValueError(f"{message.DESCRIPTOR.full_name} has no field {name!r}")
         else:
@@ -199,14 +222,40 @@ def _map_value(field: Field) -> Field:
     return field.message_type.fields_by_name["value"]
 
 
+def _newer_value(field: NewerField, value: Plain) -> bool | list[Message]:
+    if field.repeated is None:
+        return bool(value)
+    return [from_plain(_of_type(item, dict), message_named(field.repeated)) for item in _of_type(value, list)]
+
+
 def _newer_fields(message: Message) -> dict[str, Plain]:
-    newer = _NEWER_FIELDS.get(message.DESCRIPTOR.full_name)
-    if newer is None:
-        return {}
-    present = {field.field_number: field.data for field in _unknown(message)}
-    return {name: bool(present[number]) for name, number in newer.items() if number in present}
+    wanted = [field for field in _NEWER_FIELDS if field.message == message.DESCRIPTOR.full_name]
+    plain: dict[str, Plain] = {}
+    for newer in wanted:
+        found = [field.data for field in _unknown(message) if field.field_number == newer.number]
+        if found and newer.repeated is None:
+            plain[newer.name] = bool(found[-1])
+        elif found:
+            plain[newer.name] = [to_plain(_parsed(newer.repeated, body)) for body in found]
+    return plain
+
+
+def _parsed(full_name: str | None, body: bytes) -> Message:
+    message = message_named(full_name or "")
+    message.MergeFromString(body)
+    return message
 
 
 def _unknown(message: Message) -> typing.Any:
     """Its stub lacks iteration."""
     return unknown_fields.UnknownFieldSet(message)
+
+
+def _varint(value: int) -> bytes:
+    """Base-128, least significant group first."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
