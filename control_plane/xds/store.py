@@ -80,6 +80,11 @@ class Client:
             self.feed.on_progress()
 
     @property
+    def is_up_to_date(self) -> bool:
+        """Whether the session knows the newest snapshot."""
+        return self._generation == self.feed.current.generation
+
+    @property
     def is_connected(self) -> bool:
         return bool(self._wakeups)
 
@@ -123,11 +128,16 @@ class Feed:
         """New policies that the services have not all taken."""
         self._awaited_until = 0.0
 
-    def publish(self, snapshot: Snapshot) -> Changes:
-        """Serve this from now on; return what changed, nothing if nothing did."""
+    def publish(self, snapshot: Snapshot, changes: Changes | None = None) -> Changes:
+        """Serve this from now on; return what changed, nothing if nothing did.
+
+        Args:
+            changes: what differs from the current snapshot, if the caller knows: then nothing is compared.
+        """
         now = self._clock()
-        snapshot = self._retain(snapshot, now)
-        changes = snapshot.changes_since(self.current.snapshot)
+        if changes is None:
+            snapshot = self._retain(snapshot, now)
+            changes = snapshot.changes_since(self.current.snapshot)
         if not changes and self.current.generation:
             return changes
         self._history.append(changes)
@@ -281,13 +291,17 @@ class Store:
         """Every gateway has been published: serve."""
         self._opened.set()
 
-    def publish(self, gateway: str, snapshot: Snapshot) -> Changes:
-        """Serve this snapshot to the gateway's nodes from now on; return what changed."""
+    def publish(self, gateway: str, snapshot: Snapshot, changes: Changes | None = None) -> Changes:
+        """Serve this snapshot to the gateway's nodes from now on; return what changed.
+
+        Args:
+            changes: what differs from the snapshot served now, if it was made from that one.
+        """
         feed = self._feeds.get(gateway)
         if feed is None:
             feed = self._feeds[gateway] = Feed(gateway, timings=self._policy_timings, clock=self.clock)
             feed.overseers = lambda: self._services.clients
-        changes = feed.publish(snapshot)
+        changes = feed.publish(snapshot, changes)
         if {SECRET, *POLICIES} & changes.keys():
             self._services.publish(self._policies_of_all())
         return changes

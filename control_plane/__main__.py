@@ -1,0 +1,174 @@
+"""python -m control_plane: builds the objects and runs them in one task group."""
+
+import asyncio
+import ipaddress
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+
+from control_plane.admin.http import control_plane_app
+from control_plane.endpoints import Endpoint
+from control_plane.metrics import Metrics
+from control_plane.reconciler import Reconciler
+from control_plane.settings import Settings
+from control_plane.state import LastGood
+from control_plane.xds.server import XdsServer
+from control_plane.xds.store import Store
+from gateway_runtime.admin import http_server
+from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
+from gateway_runtime.process import StartError, raise_on_signal, run
+from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
+
+_DRAIN_S = 2.0
+"""For streams to be told that this replica ends; Envoys keep what they have and go to another one."""
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+        registry.register(collector)
+    return registry
+
+
+async def serve(settings: Settings) -> None:
+    """Run until a signal comes."""
+    log = logger("control_plane")
+    registry = _registry()
+    metrics = Metrics(registry)
+    store = Store()
+    reconciler = Reconciler(
+        path=settings.config,
+        environment=dict(os.environ),
+        store=store,
+        metrics=metrics,
+        last_good=LastGood(settings.state_dir) if settings.state_dir is not None else None,
+        callouts=_callouts(settings),
+    )
+    xds = XdsServer(store, metrics)
+    # Envoy's requests grow with what it knows: gRPC's 4 MiB would lock large ones out.
+    server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB))
+    server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
+    draining = asyncio.Event()
+    app = control_plane_app(registry, store, reconciler, is_draining=draining.is_set, token=settings.http_token)
+    xds_address = server.bind(settings.xds_address, name="xDS")
+    async with (
+        http_server(app, settings.http_address, name="HTTP") as http_address,
+        _xds_running(server, xds, draining),
+    ):
+        await reconciler.start(strict=settings.strict_start)
+        await server.set_serving(True)
+        log.info("ready", xds=xds_address, http=http_address, config=settings.config)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(raise_on_signal(), name="signals")
+            tasks.create_task(reconciler.run(), name="reconciler")
+            tasks.create_task(store.run(), name="store")
+
+
+@asynccontextmanager
+async def _xds_running(server: GrpcServer, xds: XdsServer, draining: asyncio.Event) -> AsyncIterator[None]:
+    await server.start()
+    try:
+        yield
+    finally:
+        draining.set()
+        xds.close()
+        await asyncio.shield(server.stop(drain_s=_DRAIN_S))
+
+
+def _callouts(settings: Settings) -> dict[str, Endpoint]:
+    given = {"ext_authz": settings.ext_authz_endpoint, "ext_proc": settings.ext_proc_endpoint}
+    return {name: _endpoint(name, text) for name, text in given.items() if text}
+
+
+def _endpoint(name: str, text: str) -> Endpoint:
+    if text.startswith("unix:/"):
+        return Endpoint(text.removeprefix("unix:"), 0)
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise StartError(f"the endpoint of {name} is not HOST:PORT or unix:/PATH: {text!r}", exit_code=2)
+    return Endpoint(host.strip("[]"), int(port))
+
+
+def _refuse_open_http(settings: Settings) -> None:
+    """The status shows names of services and reasons of faults: off this machine it wants a token."""
+    if not _is_loopback(settings.http_address) and not settings.http_token:
+        raise StartError(
+            f"--http-address {settings.http_address} is reachable from elsewhere: set GATEWAY_TOKEN", exit_code=2
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main(
+    config: Annotated[str, typer.Option(envvar="GATEWAY_CONFIG", help="The gateway.yaml to serve; it is watched.")],
+    xds_address: Annotated[
+        str, typer.Option(envvar="GATEWAY_XDS_ADDRESS", help="Where Envoys and services connect.")
+    ] = "127.0.0.1:18000",
+    http_address: Annotated[
+        str, typer.Option(envvar="GATEWAY_HTTP_ADDRESS", help="Status, /metrics, /healthz and /readyz.")
+    ] = "127.0.0.1:18080",
+    state_dir: Annotated[
+        Path | None, typer.Option(envvar="GATEWAY_STATE_DIR", help="Keeps the last good configuration for a restart.")
+    ] = None,
+    strict_start: Annotated[
+        bool, typer.Option("--strict-start", envvar="GATEWAY_STRICT_START", help="Exit with 2 if the file is faulty.")
+    ] = False,
+    token: Annotated[
+        str, typer.Option(envvar="GATEWAY_TOKEN", help="Asked from callers of the HTTP side.", show_default=False)
+    ] = "",
+    ext_authz_endpoint: Annotated[
+        str,
+        typer.Option(envvar="GATEWAY_EXT_AUTHZ_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
+    ] = "",
+    ext_proc_endpoint: Annotated[
+        str,
+        typer.Option(envvar="GATEWAY_EXT_PROC_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
+    ] = "",
+    log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
+    log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
+) -> None:
+    """Serves a gateway.yaml to Envoys, ext_authz and ext_proc over xDS.
+
+    Example: python -m control_plane --config envoy/gateway.yaml --state-dir .gateway
+    """
+    settings = Settings(
+        config=config,
+        xds_address=xds_address,
+        http_address=http_address,
+        state_dir=state_dir,
+        strict_start=strict_start,
+        http_token=token,
+        ext_authz_endpoint=ext_authz_endpoint,
+        ext_proc_endpoint=ext_proc_endpoint,
+        log_level=_one_of("--log-level", log_level, LEVELS),
+        log_format=cast(LogFormat, _one_of("--log-format", log_format, ("auto", "json", "console"))),
+    )
+    configure_logging(settings.log_level, settings.log_format, process="control_plane")
+
+    async def started() -> None:
+        _refuse_open_http(settings)
+        await serve(settings)
+
+    sys.exit(run(started))
+
+
+def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise typer.BadParameter(f"{flag} is one of {', '.join(allowed)}")
+    return value
+
+
+if __name__ == "__main__":
+    typer.run(main)

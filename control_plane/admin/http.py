@@ -1,0 +1,59 @@
+"""The control plane's HTTP side: /api/status beside what every process has."""
+
+import hmac
+from collections.abc import Callable
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import CollectorRegistry
+
+from control_plane.admin.status import status
+from control_plane.reconciler import Reconciler
+from control_plane.xds.store import Store
+from gateway_runtime.admin import admin_app
+
+_OPEN = frozenset({"/healthz", "/readyz"})
+"""Probes have no token."""
+
+
+def control_plane_app(
+    registry: CollectorRegistry,
+    store: Store,
+    reconciler: Reconciler,
+    *,
+    is_draining: Callable[[], bool],
+    token: str = "",
+) -> web.Application:
+    """
+    Args:
+        is_draining: whether this process is about to end.
+        token: every caller but probes needs `Authorization: Bearer <token>`; "" asks for none.
+    """
+
+    def readiness() -> str | None:
+        """A stale configuration is one to serve: /readyz stays 200 when the file breaks."""
+        if is_draining():
+            return "draining"
+        return None if store.is_open else "no configuration yet"
+
+    async def api_status(_request: web.Request) -> web.Response:
+        body = orjson.dumps(status(reconciler.status, store))
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    app = admin_app(registry, readiness)
+    app.add_routes([web.get("/api/status", api_status)])
+    if token:
+        app.middlewares.append(_authenticated(token))
+    return app
+
+
+def _authenticated(token: str) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get("Authorization", "").encode()
+        if request.path in _OPEN or hmac.compare_digest(sent, f"Bearer {token}".encode()):
+            return await handler(request)
+        return web.Response(status=401, text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
+
+    return check

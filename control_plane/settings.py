@@ -1,0 +1,26 @@
+"""What a control plane process is told at its start: flags, each of them also a variable."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway_runtime.telemetry import LogFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Read once, in `__main__`."""
+
+    config: str
+    xds_address: str
+    http_address: str
+    state_dir: Path | None
+    """Where the last good configuration is kept; None: nowhere."""
+    strict_start: bool
+    """A faulty file at the start ends the process, whatever is kept."""
+    http_token: str
+    """Asked from every caller of the HTTP side but probes, if not empty."""
+    ext_authz_endpoint: str
+    """host:port or unix:/path that takes the place of the configured endpoints; "" leaves them."""
+    ext_proc_endpoint: str
+    log_level: str
+    log_format: LogFormat
