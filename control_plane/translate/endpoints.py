@@ -50,28 +50,26 @@ def sorted_by_address(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
 
 
 def _fill_locality(locality: endpoint_components_pb2.LocalityLbEndpoints, zone: str, endpoints: list[Endpoint]) -> None:
-    """One message serves for all endpoints of a kind, with another address each time: `append` copies it.
+    """One message serves for a run of endpoints of a kind, with another address each time: `append` copies it.
 
-    Nine times as fast as a message of its own for each (50,000 endpoints: 0.05 s instead of 0.45 s), and endpoints are
-    what changes all day long.
+    Five times as fast as a message of its own for each, and endpoints are what changes all day long.
     """
     if zone:
         locality.locality.zone = zone
     locality.load_balancing_weight.value = sum([endpoint.weight for endpoint in endpoints])
     append = locality.lb_endpoints.append
-    known: dict[int, endpoint_components_pb2.LbEndpoint] = {}
-    addresses: dict[int, address_pb2.SocketAddress] = {}
+    weight, health = -1, Health.HEALTHY
     for endpoint in endpoints:
-        if endpoint.address.startswith("/"):
+        if endpoint.port == 0:  # the path of a Unix socket
             append(lb_endpoint(endpoint))
             continue
-        kind = endpoint.weight if endpoint.health is Health.HEALTHY else -endpoint.weight
-        if kind not in known:
-            known[kind] = lb_endpoint(endpoint)
-            addresses[kind] = known[kind].endpoint.address.socket_address
-        addresses[kind].address = endpoint.address
-        addresses[kind].port_value = endpoint.port
-        append(known[kind])
+        if endpoint.weight != weight or endpoint.health is not health:
+            weight, health = endpoint.weight, endpoint.health
+            message = lb_endpoint(endpoint)
+            socket_address = message.endpoint.address.socket_address
+        socket_address.address = endpoint.address
+        socket_address.port_value = endpoint.port
+        append(message)
 
 
 def lb_endpoint(endpoint: Endpoint) -> endpoint_components_pb2.LbEndpoint:
