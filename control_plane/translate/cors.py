@@ -79,7 +79,7 @@ def _if_allowed(cors: Cors, value: str) -> str:
     """A CEL expression for a value if the Origin is allowed, '' otherwise."""
     patterns = "|".join(_origin_pattern(origin) for origin in cors.allow_origins)
     pattern = patterns.replace("\\", "\\\\").replace("'", "\\'")
-    return f"%CEL(re.matches({_ORIGIN}, '^({pattern})$') ? {value} : '')%"
+    return f"%CEL({_ORIGIN}.matches('^({pattern})$') ? {value} : '')%"
 
 
 def _exposed(cors: Cors) -> list[str]:

@@ -115,7 +115,7 @@ def _keep_valid_request_id() -> list[Mutation]:
     Mutations run in order and one without a value adds nothing: the id moves aside if it is valid, is removed, and
     comes back.
     """
-    valid = f"re.matches(request.headers['x-request-id'], '{_VALID_REQUEST_ID}')"
+    valid = f"request.headers['x-request-id'].matches('{_VALID_REQUEST_ID}')"
     aside = f"%CEL({valid} ? request.headers['x-request-id'] : '')%"
     return [
         _remove(_KEPT_REQUEST_ID_HEADER),
