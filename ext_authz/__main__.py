@@ -17,7 +17,7 @@ from ext_authz.policies import PolicyStore
 from ext_authz.service import Authorization
 from ext_authz.settings import Settings
 from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
-from gateway_runtime.admin import admin_app, serve_http
+from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
@@ -59,25 +59,26 @@ async def serve_worker(settings: Settings) -> None:
     address = server.bind(settings.addresses[0], name="ext_authz")
     admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
 
-    async def announce() -> None:
-        await ready.wait()
-        await server.set_serving(True)
-        log.info("ready", address=address, admin=settings.admin_addresses[0], policies=len(policies))
-
     async def expire_policies() -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             policies.expire(time.monotonic())
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
-        tasks.create_task(serve_http(admin, settings.admin_addresses[0], name="ext_authz admin"), name="admin")
-        tasks.create_task(xds.run(), name="xds")
-        tasks.create_task(announce(), name="announce")
-        tasks.create_task(expire_policies(), name="expiry")
-        tasks.create_task(raise_on_signal(), name="signals")
-        if settings.worker_of is not None:
-            tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
+    async with http_server(admin, settings.admin_addresses[0], name="ext_authz admin") as admin_address:
+
+        async def announce() -> None:
+            await ready.wait()
+            await server.set_serving(True)
+            log.info("ready", address=address, admin=admin_address, policies=len(policies))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
+            tasks.create_task(xds.run(), name="xds")
+            tasks.create_task(announce(), name="announce")
+            tasks.create_task(expire_policies(), name="expiry")
+            tasks.create_task(raise_on_signal(), name="signals")
+            if settings.worker_of is not None:
+                tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
 
 
 async def serve_workers(settings: Settings) -> None:
