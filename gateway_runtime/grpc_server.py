@@ -40,7 +40,7 @@ class ServerOptions:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             # Peers may ping as often as they like: Envoy's bootstrap says 30 s, tests say less.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 1000),
             # Otherwise two processes share one port and a taken one goes unnoticed.
             ("grpc.so_reuseport", 0),
         ]
