@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,14 +47,7 @@ def detach(supervise: Callable[[Report], int], log: Path) -> tuple[bool, str]:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        os.close(reading)
-        _leave_terminal(log)
-        status = 1
-        try:
-            status = supervise(PipeReport(writing))
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+        os._exit(_in_background(supervise, reading, writing, log))
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         try:
@@ -65,6 +59,20 @@ def detach(supervise: Callable[[Report], int], log: Path) -> tuple[bool, str]:
             os.kill(pid, signal.SIGTERM)
             pipe.read()
             return False, "interrupted; nothing is left running"
+
+
+def _in_background(supervise: Callable[[Report], int], reading: int, writing: int, log: Path) -> int:
+    """Nothing may leave this function but a status: the frames below belong to the command that was typed."""
+    try:
+        os.close(reading)
+        _leave_terminal(log)
+        return supervise(PipeReport(writing))
+    except BaseException:
+        traceback.print_exc()  # a bug of ours; stderr is the log by now
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _outcome(line: bytes, log: Path) -> tuple[bool, str]:
@@ -82,4 +90,5 @@ def _leave_terminal(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for source, target in ((nothing, 0), (file, 1), (file, 2)):
         os.dup2(source, target)
-        os.close(source)
+    os.close(nothing)
+    os.close(file)

@@ -47,11 +47,19 @@ def _control_plane(plan: Plan) -> Process:
         "--xds-address": f"{LOOPBACK}:{ports.xds}",
         "--http-address": f"{LOOPBACK}:{ports.http}",
         "--state-dir": plan.state_dir,
-        "--ext-authz-endpoint": f"{LOOPBACK}:{ports.ext_authz}",
-        "--ext-proc-endpoint": f"{LOOPBACK}:{ports.ext_proc}",
+        **dict(_callout_endpoints(plan)),
         "--log-format": plan.log_format,
     }
     return _python(plan, CONTROL_PLANE, CONTROL_PLANE, flags, HttpProbe(ports.http))
+
+
+def _callout_endpoints(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Those that are started here, unless the file names others."""
+    callouts, ports = plan.gateway.callouts, plan.ports
+    if not callouts.ext_authz.model_fields_set & {"endpoints", "kubernetes"}:
+        yield "--ext-authz-endpoint", f"{LOOPBACK}:{ports.ext_authz}"
+    if not callouts.ext_proc.model_fields_set & {"endpoints", "kubernetes"}:
+        yield "--ext-proc-endpoint", f"{LOOPBACK}:{ports.ext_proc}"
 
 
 def _callouts(plan: Plan) -> Iterator[Process]:
