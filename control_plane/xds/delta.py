@@ -90,7 +90,7 @@ class DeltaSubscription(Subscription):
         for name in removed:
             self._known.pop(name, None)
             self._last_good.pop(name, None)
-        version, fresh = set_version(changed), nonce()
+        version, fresh = set_version(changed, removed), nonce()
         payload = delta_discovery_response(self.type_url, version, fresh, changed, removed)
         names = tuple(resource.name for resource in changed)
         return Push(self.type_url, fresh, version, payload, names, tuple(removed))

@@ -131,9 +131,11 @@ class SotwSubscription(Subscription):
             self._last_good.pop(name, None)
 
 
-def set_version(resources: Iterable[Resource]) -> str:
-    """A version of several resources: equal content has an equal version on every replica."""
+def set_version(resources: Iterable[Resource], removed: Iterable[str] = ()) -> str:
+    """A version of what a response says: equal content has an equal version on every replica."""
     digest = hashlib.sha256()
     for resource in resources:
         digest.update(f"{resource.name}\0{resource.version}\n".encode())
+    for name in removed:
+        digest.update(f"{name}\n".encode())
     return digest.hexdigest()[:16]
