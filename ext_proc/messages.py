@@ -235,11 +235,12 @@ def _serve(action: Serve) -> bytes:
     ready = entry.memo
     if not isinstance(ready, _Ready):
         ready = entry.memo = _Ready(_constant_headers(entry), _length_delimited(3, entry.body) + _DETAILS)
-    if ready.cache_status == action.cache_status and ready.age_s == action.age_s:
+    said = (action.age_s, action.cache_status, action.outcome)
+    if ready.said == said:
         return ready.message
     message = _immediate(entry.status, ready.head + _varying(action), ready.tail, action.outcome)
     if len(ready.tail) <= _MEMO_BYTES:
-        ready.cache_status, ready.age_s, ready.message = action.cache_status, action.age_s, message
+        ready.said, ready.message = said, message
     return message
 
 
@@ -249,8 +250,8 @@ class _Ready:
 
     head: bytes
     tail: bytes
-    cache_status: str = ""
-    age_s: int = -1
+    said: tuple[int, str, str] | None = None
+    """Age, Cache-Status and outcome of `message`."""
     message: bytes = b""
 
 

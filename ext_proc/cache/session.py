@@ -147,7 +147,7 @@ class CacheSession:
             self._ticket = None
             return self._decide(now, collapsed=True)
         stored = self._found.stored
-        if ticket.state is State.GO and stored is not None and self._may_serve_on_error(stored, now):
+        if ticket.state is State.GO and ticket.failed and stored is not None and self._may_serve_on_error(stored, now):
             return self._serve(stored, now, stale=True)
         return self._ask(now, leading=ticket.state is State.LEADING)
 
@@ -165,7 +165,7 @@ class CacheSession:
             return self._refresh(conditional, event.headers, shown, now)
         fallback = self._fallback
         if code in _ERRORS and fallback is not None and self._may_serve_on_error(fallback, now):
-            self._decline(now, _FAILED_S)
+            self._decline(now, _FAILED_S, failed=True)
             return self._serve(fallback, now, stale=True, line=status.forwarded(name, "stale", status=code))
         if not self._fills or (code == 304 and conditional is None):
             self._decline(now, 0.0)
@@ -176,7 +176,8 @@ class CacheSession:
         if not isinstance(judged, storing.Storable) or self._spoiled:
             if not isinstance(judged, storing.Storable):
                 self._observer.not_stored(judged)
-            self._decline(now, _FAILED_S if code >= 500 else _UNCACHEABLE_S)
+            failed = code >= 500
+            self._decline(now, _FAILED_S if failed else _UNCACHEABLE_S, failed=failed)
             return Note(status.forwarded(name, self._reason))
         self._storable = judged
         return Note(status.forwarded(name, self._reason, stored=True), fill=True)
@@ -226,8 +227,9 @@ class CacheSession:
         if stored is not None and found.use is not Use.ASK:
             if found.use is Use.SERVE:
                 return self._serve(stored, now, collapsed=collapsed)
-            if found.use is Use.SERVE_STALE or self._cache.flights.is_flying(found.key):
-                return self._serve(stored, now, stale=True)
+            # A follower has waited for just this response; anybody else is served stale while another asks.
+            if found.use is Use.SERVE_STALE or collapsed or self._cache.flights.is_flying(found.key):
+                return self._serve(stored, now, stale=True, collapsed=collapsed)
         self._reason = found.reason
         if found.wishes.only_if_cached:
             return self._refuse_to_ask()
@@ -249,7 +251,7 @@ class CacheSession:
             if self._deadline > now:
                 return Wait(ticket, self._deadline - now)
             ticket.leave()
-        elif ticket.state is State.GO and found.stored is not None and self._may_serve_on_error(found.stored, now):
+        elif ticket.failed and found.stored is not None and self._may_serve_on_error(found.stored, now):
             return self._serve(found.stored, now, stale=True)
         return self._ask(now, leading=ticket.state is State.LEADING)
 
@@ -319,7 +321,8 @@ class CacheSession:
             self._decline(now, _UNCACHEABLE_S)
             return
         self._observer.stored(entry.size)
-        if entry.always_revalidate or entry.remaining(now) <= 0:
+        served_stale = entry.lifetime.stale_while_revalidate_s > 0
+        if entry.always_revalidate or (entry.remaining(now) <= 0 and not served_stale):
             # Each follower has to ask the origin itself; waiting for one another would only serialise them.
             self._decline(now, _UNCACHEABLE_S)
             return
@@ -334,9 +337,9 @@ class CacheSession:
         changes = self._processing.request
         return frozenset(("accept-encoding", *changes.remove, *(name for name, _ in changes.set)))
 
-    def _decline(self, now: float, for_s: float) -> None:
+    def _decline(self, now: float, for_s: float, *, failed: bool = False) -> None:
         if self._ticket is not None:
-            self._ticket.declined(now + for_s)
+            self._ticket.declined(now + for_s, failed=failed)
 
     def _invalidate(self, code: int, event: ResponseStart) -> None:
         headers = self._headers
@@ -365,9 +368,9 @@ class CacheSession:
             self._observer.outcome(outcome)
         if collapsed:
             line = status.forwarded(name, self._reason, collapsed=True)
-        age = stored.age(now)
+        age = int(stored.age(now))
         if line is None:
-            line = status.hit(name, int(stored.lifetime.fresh_s - age))
+            line = status.hit(name, int(stored.lifetime.fresh_s) - age)
         headers = self._headers
         not_modified = validation.is_not_modified(headers, stored)
         part: Part | None = None
@@ -376,7 +379,7 @@ class CacheSession:
             if isinstance(wanted, Unsatisfiable):
                 return self._refuse_range(stored, line)
             part = wanted
-        return Serve(stored, int(age), line, outcome, not_modified, part)
+        return Serve(stored, age, line, outcome, not_modified, part)
 
     def _refuse_range(self, stored: Entry, line: str) -> Refuse:
         return Refuse(

@@ -34,12 +34,14 @@ class State(Enum):
 class Ticket:
     """One request's part in a flight."""
 
-    __slots__ = ("_flights", "key", "state", "wake")
+    __slots__ = ("_flights", "failed", "key", "state", "wake")
 
-    def __init__(self, flights: "Flights", key: str, state: State) -> None:
+    def __init__(self, flights: "Flights", key: str, state: State, *, failed: bool = False) -> None:
         self._flights = flights
         self.key = key
         self.state = state
+        self.failed = failed
+        """With GO: the service has just failed to give an answer."""
         self.wake: Callable[[], None] | None = None
         """Called once, when the state is no longer WAITING."""
 
@@ -47,15 +49,16 @@ class Ticket:
         """End the flight that this ticket leads: the store has the response."""
         self._flights._finish(self, State.READ)
 
-    def declined(self, until: float) -> None:
+    def declined(self, until: float, *, failed: bool = False) -> None:
         """End the flight that this ticket leads: there is nothing to share.
 
         Args:
             until: nobody waits for the key before this moment.
+            failed: the service failed; else its response may not be stored.
         """
         if self.state is State.LEADING:
-            self._flights._note_uncacheable(self.key, until)
-        self._flights._finish(self, State.GO)
+            self._flights._note_uncacheable(self.key, until, failed)
+        self._flights._finish(self, State.GO, failed=failed)
 
     def leave(self) -> None:
         """Give up leading (a follower takes over) or waiting; nothing if the flight is over."""
@@ -73,7 +76,8 @@ class Flights:
 
     def __init__(self, *, max_uncacheable: int = 10_000) -> None:
         self._flights: dict[str, _Flight] = {}
-        self._uncacheable: dict[str, float] = {}
+        self._uncacheable: dict[str, tuple[float, bool]] = {}
+        """Until when, and whether the service failed."""
         self._max_uncacheable = max_uncacheable
 
     def __len__(self) -> int:
@@ -81,10 +85,11 @@ class Flights:
 
     def join(self, key: str, now: float) -> Ticket:
         """A ticket that is LEADING, WAITING, or says GO because the key is known to be uncacheable."""
-        until = self._uncacheable.get(key)
-        if until is not None:
+        mark = self._uncacheable.get(key)
+        if mark is not None:
+            until, failed = mark
             if now < until:
-                return Ticket(self, key, State.GO)
+                return Ticket(self, key, State.GO, failed=failed)
             del self._uncacheable[key]
         flight = self._flights.get(key)
         if flight is None:
@@ -104,15 +109,16 @@ class Flights:
 
     def expire(self, now: float) -> None:
         """Drop marks whose time is over."""
-        for key in [key for key, until in self._uncacheable.items() if until <= now]:
+        for key in [key for key, (until, _) in self._uncacheable.items() if until <= now]:
             del self._uncacheable[key]
 
-    def _finish(self, ticket: Ticket, outcome: State) -> None:
+    def _finish(self, ticket: Ticket, outcome: State, *, failed: bool = False) -> None:
         if ticket.state is not State.LEADING:
             return
         ticket.state = outcome
         flight = self._flights.pop(ticket.key)
         for follower in flight.followers:
+            follower.failed = failed
             _wake(follower, outcome)
 
     def _leave(self, ticket: Ticket) -> None:
@@ -128,11 +134,11 @@ class Flights:
             else:
                 del self._flights[ticket.key]
 
-    def _note_uncacheable(self, key: str, until: float) -> None:
+    def _note_uncacheable(self, key: str, until: float, failed: bool) -> None:
         if len(self._uncacheable) >= self._max_uncacheable:
             # The oldest mark goes: it costs one request that waits in vain.
             del self._uncacheable[next(iter(self._uncacheable))]
-        self._uncacheable[key] = until
+        self._uncacheable[key] = (until, failed)
 
 
 def _wake(ticket: Ticket, state: State) -> None:

@@ -93,7 +93,7 @@ def judge(
     found = lifetime(status, response, control, rules, now)
     if status >= 500 and not found.explicit:
         return "status"
-    if not _useful(found, response):
+    if not _useful(found, control, response):
         return "expired"
     return Storable(control, found, names)
 
@@ -118,10 +118,12 @@ def _shareable(control: Control, rules: CacheRules) -> bool:
     return rules.scope is Scope.USER or any(map(control.has, ("public", "s-maxage", "must-revalidate")))
 
 
-def _useful(found: Lifetime, response: Headers) -> bool:
+def _useful(found: Lifetime, control: Control, response: Headers) -> bool:
+    """Fresh or stale it can be served, or at least spare a transfer; the origin has to have said something."""
     if max(found.fresh_s, found.stale_while_revalidate_s, found.stale_if_error_s) > 0:
         return True
-    return found.explicit and ("etag" in response or "last-modified" in response)
+    validator = "etag" in response or "last-modified" in response
+    return validator and (found.explicit or control.has("no-cache"))
 
 
 def vary_names(response: Headers) -> tuple[str, ...] | None:

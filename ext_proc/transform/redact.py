@@ -68,9 +68,12 @@ def redact(body: bytes, fields: Sequence[FieldPath]) -> bytes:
     if not _may_hold(body, fields):
         return body
     _blank(document, fields)
-    if _LARGE_NUMBER.search(body):
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return orjson.dumps(document)
+    try:
+        if _LARGE_NUMBER.search(body):
+            return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return orjson.dumps(document)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise UnreadableError("the body is nested too deeply") from error
 
 
 def _may_hold(body: bytes, fields: Sequence[FieldPath]) -> bool:
@@ -91,7 +94,7 @@ def _parse(body: bytes) -> Json:
 
 
 def _blank(document: Json, fields: Sequence[FieldPath]) -> None:
-    """Redact in place; an explicit stack, since orjson reads deeper nesting than Python recurses."""
+    """Redact in place; an explicit stack, since what is too deep for Python's is refused only when it is written."""
     pending: list[tuple[Json, tuple[str, ...]]] = [(document, ())]
     while pending:
         value, path = pending.pop()
