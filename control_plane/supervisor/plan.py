@@ -74,7 +74,8 @@ def _callouts(plan: Plan) -> Iterator[Process]:
             "--admin-address": f"{LOOPBACK}:{admin_port}",
             "--log-format": plan.log_format,
         }
-        yield _python(plan, name, name, flags, HttpProbe(admin_port))
+        # Started at once, they would sit out their reconnect back-off while the control plane is still importing.
+        yield _python(plan, name, name, flags, HttpProbe(admin_port), after=frozenset({CONTROL_PLANE}))
 
 
 def _demos(plan: Plan) -> Iterator[Process]:
@@ -83,14 +84,21 @@ def _demos(plan: Plan) -> Iterator[Process]:
         yield _python(plan, instance.name, "demo", flags, HttpProbe(port, "/health"))
 
 
-def _python(plan: Plan, name: str, module: str, flags: Mapping[str, str], probe: HttpProbe) -> Process:
+def _python(
+    plan: Plan,
+    name: str,
+    module: str,
+    flags: Mapping[str, str],
+    probe: HttpProbe,
+    after: frozenset[str] = frozenset(),
+) -> Process:
     arguments = [part for flag in flags.items() for part in flag]
     environment = {
         **plan.environment,
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a folder `policy` where the user happens to stand is none of ours
     }
-    return Process(name, (plan.python, "-m", module, *arguments), environment, (probe,))
+    return Process(name, (plan.python, "-m", module, *arguments), environment, (probe,), after)
 
 
 def _envoy(plan: Plan) -> Process:
