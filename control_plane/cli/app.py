@@ -2,9 +2,12 @@
 
 import typer
 
+from control_plane.cli.bootstrap import bootstrap
 from control_plane.cli.down import down
 from control_plane.cli.explain import explain
 from control_plane.cli.key import key
+from control_plane.cli.render import render
+from control_plane.cli.status import status
 from control_plane.cli.token import token
 from control_plane.cli.up import up
 from control_plane.cli.validate import validate
@@ -27,6 +30,9 @@ def gatewayctl() -> None:
 app.command()(up)
 app.command()(down)
 app.command()(validate)
+app.command()(render)
 app.command()(explain)
+app.command()(bootstrap)
+app.command()(status)
 app.command()(token)
 app.add_typer(key, name="key")

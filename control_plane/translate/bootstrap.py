@@ -3,7 +3,8 @@
 One for every Envoy of a gateway; everything else comes over xDS.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -58,9 +59,22 @@ class BootstrapSettings:
     admin_port: int = 9901
     status_address: str = "0.0.0.0"
     status_port: int = 9902
-    max_heap_bytes: int = 2 << 30
-    max_connections: int = 50_000
-    """Over all listeners."""
+    limits: "ProcessLimits" = field(default_factory=lambda: LIMITS["edge"])
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What one Envoy process may take of its machine."""
+
+    max_heap_bytes: int
+    max_connections: int
+    """Of clients, over all listeners."""
+
+
+LIMITS: Mapping[str, ProcessLimits] = {
+    "edge": ProcessLimits(max_heap_bytes=2 << 30, max_connections=50_000),
+    "sidecar": ProcessLimits(max_heap_bytes=512 << 20, max_connections=10_000),
+}
 
 
 def bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
@@ -145,7 +159,7 @@ def xds_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
 
 
 def _xds_transport_socket(host: str, files: MutualTls) -> base_pb2.TransportSocket:
-    """The files' folders are watched, so rotated certificates are taken without a restart."""
+    """The control plane proves its host name; whoever rotates the files restarts Envoy."""
     subject = common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.DNS, matcher=exact(host))
     common = tls_pb2.CommonTlsContext(
         alpn_protocols=["h2"],
@@ -249,13 +263,13 @@ def _overload_manager(settings: BootstrapSettings) -> overload_pb2.OverloadManag
         resource_monitors=[
             overload_pb2.ResourceMonitor(
                 name=heap,
-                typed_config=packed(fixed_heap_pb2.FixedHeapConfig(max_heap_size_bytes=settings.max_heap_bytes)),
+                typed_config=packed(fixed_heap_pb2.FixedHeapConfig(max_heap_size_bytes=settings.limits.max_heap_bytes)),
             ),
             overload_pb2.ResourceMonitor(
                 name=connections,
                 typed_config=packed(
                     downstream_connections_pb2.DownstreamConnectionsConfig(
-                        max_active_downstream_connections=settings.max_connections
+                        max_active_downstream_connections=settings.limits.max_connections
                     )
                 ),
             ),
