@@ -129,7 +129,7 @@ async def _envoy(envoy: str, config: dict[str, object], folder: Path) -> AsyncIt
     addresses = folder / "admin.txt"
     log = folder / "envoy.log"
     arguments = ["-c", str(file), "--concurrency", "1", "--use-dynamic-base-id", "--log-path", str(log)]
-    arguments += ["--admin-address-path", str(addresses), "--log-level", "info"]
+    arguments += ["--admin-address-path", str(addresses), "--log-level", "info", "--file-flush-interval-msec", "50"]
     process = await asyncio.create_subprocess_exec(envoy, *arguments, stderr=asyncio.subprocess.DEVNULL)
     try:
         async with asyncio.timeout(START_DEADLINE_S):

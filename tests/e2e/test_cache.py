@@ -214,22 +214,28 @@ async def test_a_large_response_below_the_limit_is_stored_and_served(run: Run) -
     assert 1 == len(it.service.seen)
 
 
-async def _truncated(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers=FRESH)
-    response.content_length = 100
-    await response.prepare(request)
-    await response.write(b"x" * 50)
-    transport = request.transport
-    assert transport is not None
-    transport.close()
-    return response
-
-
 async def test_a_truncated_response_is_not_stored(run: Run) -> None:
-    """The service's connection broke in the middle."""
-    async with run(policy(), _truncated) as it:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await it.client.get("/a")
+    """The service's connection broke when half of the body had reached the client."""
+    half_arrived = asyncio.Event()
+
+    async def truncated(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=FRESH)
+        response.content_length = 100
+        await response.prepare(request)
+        await response.write(b"x" * 50)
+        await half_arrived.wait()
+        transport = request.transport
+        assert transport is not None
+        transport.abort()
+        return response
+
+    async with run(policy(), truncated) as it:
+        async with it.client.stream("GET", "/a") as response:
+            chunks = response.aiter_bytes()
+            await anext(chunks)
+            half_arrived.set()
+            with pytest.raises(httpx.RemoteProtocolError):
+                await anext(chunks)
         await until(lambda: not len(it.flights))
 
     assert 0 == len(it.store)
