@@ -11,6 +11,7 @@ from ext_authz.limiter.memory import MemoryStore
 from ext_authz.policies import PolicyStore
 
 _BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in _BOUNDS_S)
 
 
 class Metrics:
@@ -21,7 +22,7 @@ class Metrics:
     ) -> None:
         self._decisions: dict[tuple[str, str], int] = {}
         self._buckets = [0] * (len(_BOUNDS_S) + 1)
-        self._sum_s = 0.0
+        self._sum_ns = 0
         self._store = store
         self._tokens = tokens
         self._limiter = limiter
@@ -36,12 +37,12 @@ class Metrics:
         )
         registry.register(self)
 
-    def count(self, route: str, reason: str, seconds: float) -> None:
+    def count(self, route: str, reason: str, nanoseconds: int) -> None:
         """One decision; `reason` is "ok" for an allowed one."""
         key = (route, reason)
         self._decisions[key] = self._decisions.get(key, 0) + 1
-        self._buckets[bisect_left(_BOUNDS_S, seconds)] += 1
-        self._sum_s += seconds
+        self._buckets[bisect_left(_BOUNDS_NS, nanoseconds)] += 1
+        self._sum_ns += nanoseconds
 
     def count_would_refuse(self, route: str, limits: Iterable[str]) -> None:
         for limit in limits:
@@ -80,7 +81,7 @@ class Metrics:
             total += number
             cumulative.append((bound, total))
         latency = HistogramMetricFamily("gateway_authz_decision_seconds", "From the message's arrival to the answer.")
-        latency.add_metric([], cumulative, self._sum_s)
+        latency.add_metric([], cumulative, self._sum_ns / 1e9)
         return latency
 
 

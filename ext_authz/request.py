@@ -1,6 +1,5 @@
 """CheckRequest -> what a decision looks at. Parsed once by upb; a field that no rule asks for is never touched."""
 
-from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
 from envoy.config.core.v3 import base_pb2
@@ -13,20 +12,30 @@ CLIENT_IP_HEADER = "x-gateway-client-ip"
 class Request:
     """One HTTP request as Envoy describes it."""
 
-    __slots__ = ("_http", "encoding", "headers", "path", "policy", "route")
+    __slots__ = ("_http", "_raw", "path", "policy", "route")
 
     def __init__(self, policy: str, route: str, http: attribute_context_pb2.AttributeContext.HttpRequest) -> None:
         self.policy = policy
         """Name of the policy, "" if the route names none."""
         self.route = route
-        raw = http.HasField("header_map")
-        self.headers: Mapping[str, str] = _joined(http.header_map) if raw else http.headers
-        """By lower-case name. A header that came several times is joined by commas, whatever form Envoy sends."""
-        self.encoding = "latin-1" if raw else "utf-8"
-        """That turns a value of `headers` into the bytes that were sent."""
         self.path: str = http.path
         """As the client sent it after Envoy's normalisation, with the query."""
         self._http = http
+        self._raw = _raw(http.header_map) if http.HasField("header_map") else None
+
+    def header(self, name: str) -> str | None:
+        """By lower-case name. A header that came several times is joined by commas, whatever form Envoy sends."""
+        if self._raw is None:
+            return self._http.headers.get(name)
+        value = self._raw.get(name)
+        return None if value is None else value.decode("latin-1")  # keeps every byte and never fails
+
+    def header_bytes(self, name: str) -> bytes | None:
+        """The same as it was sent."""
+        if self._raw is not None:
+            return self._raw.get(name)
+        value = self._http.headers.get(name)
+        return None if value is None else value.encode()
 
     @property
     def method(self) -> str:
@@ -35,25 +44,29 @@ class Request:
     @property
     def id(self) -> str:
         """x-request-id; HttpRequest.id is a number of Envoy's own."""
-        return self.headers.get("x-request-id", "")
+        return self.header("x-request-id") or ""
 
     @property
     def client_ip(self) -> str:
         """As Envoy tells it, "" if it does not."""
-        return self.headers.get(CLIENT_IP_HEADER, "")
+        return self.header(CLIENT_IP_HEADER) or ""
 
     @property
     def is_grpc(self) -> bool:
-        return self.headers.get("content-type", "").lower().startswith("application/grpc")
+        return (self.header("content-type") or "").lower().startswith("application/grpc")
 
     def cookies(self, name: str) -> list[str]:
         """Every value of that cookie, in order."""
-        return [value for key, value in _cookie_pairs(self.headers.get("cookie", "")) if key == name]
+        return [value for key, value in self._cookie_pairs() if key == name]
 
-    def cookies_without(self, names: frozenset[str]) -> str:
+    def cookies_without(self, names: frozenset[str]) -> bytes:
         """The Cookie header's value without these cookies."""
-        pairs = _cookie_pairs(self.headers.get("cookie", ""))
-        return "; ".join(f"{key}={value}" for key, value in pairs if key not in names)
+        rest = "; ".join(f"{key}={value}" for key, value in self._cookie_pairs() if key not in names)
+        return rest.encode("utf-8" if self._raw is None else "latin-1")
+
+    def _cookie_pairs(self) -> list[tuple[str, str]]:
+        pairs = (pair.partition("=") for pair in (self.header("cookie") or "").split(";"))
+        return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
 
     def query_values(self, name: str) -> list[str]:
         """Every value of that query parameter, percent-decoded, in order."""
@@ -64,11 +77,6 @@ class Request:
         return [unquote_plus(value) for key, _, value in pairs if unquote_plus(key) == name]
 
 
-def _cookie_pairs(header: str) -> list[tuple[str, str]]:
-    pairs = (pair.partition("=") for pair in header.split(";"))
-    return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
-
-
 def parse(message: bytes) -> Request:
     """Raises google.protobuf.message.DecodeError for bytes that are no CheckRequest."""
     attributes = external_auth_pb2.CheckRequest.FromString(message).attributes
@@ -76,14 +84,19 @@ def parse(message: bytes) -> Request:
     return Request(extensions.get("policy", ""), extensions.get("route", ""), attributes.request.http)
 
 
-def _joined(header_map: base_pb2.HeaderMap) -> dict[str, str]:
-    """The raw form (encode_raw_headers) in that of the map: latin-1 keeps every byte and never fails."""
-    headers: dict[str, str] = {}
-    for header in header_map.headers:
-        name = header.key
-        value = header.raw_value.decode("latin-1") or header.value
-        if name in headers:
-            separator = "; " if name == "cookie" else ","
-            value = f"{headers[name]}{separator}{value}"
-        headers[name] = value
+def _raw(header_map: base_pb2.HeaderMap) -> dict[str, bytes]:
+    """The form of encode_raw_headers by name, lines of one name joined as Envoy joins them in the map."""
+    lines = header_map.headers
+    headers = {line.key: line.raw_value for line in lines}
+    return headers if len(headers) == len(lines) else _joined(header_map)
+
+
+def _joined(header_map: base_pb2.HeaderMap) -> dict[str, bytes]:
+    headers: dict[str, bytes] = {}
+    for line in header_map.headers:
+        if line.key in headers:
+            separator = b"; " if line.key == "cookie" else b","
+            headers[line.key] += separator + line.raw_value
+        else:
+            headers[line.key] = line.raw_value
     return headers

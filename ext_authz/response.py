@@ -83,11 +83,7 @@ class Replies:
         fields = b""
         if any(request.cookies(name) for name in self._hidden_cookies):
             rest = request.cookies_without(self._hidden_cookies)
-            fields += (
-                wire.request_headers([("cookie", rest.encode(request.encoding))])
-                if rest
-                else wire.removed_headers(["cookie"])
-            )
+            fields += wire.request_headers([("cookie", rest)]) if rest else wire.removed_headers(["cookie"])
         return fields + wire.removed_query_parameters(
             sorted(name for name in self._hidden_parameters if request.query_values(name))
         )

@@ -7,14 +7,14 @@ from typing import Protocol
 
 import grpc
 
-from ext_authz import request as requests
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
-from ext_authz.decision import Allow, Deny, Now, decide
+from ext_authz.decision import Allow, Decision, Deny, Now, decide
 from ext_authz.limiter.charges import Store
 from ext_authz.metrics import Metrics
 from ext_authz.policies import LoadedPolicy, PolicyStore
 from ext_authz.reasons import Reason
+from ext_authz.request import Request, parse
 from ext_authz.response import denied
 from ext_authz.sinks import POLICY_TYPE
 from gateway_runtime.telemetry import logger
@@ -62,29 +62,28 @@ class Authorization:
     async def check(self, message: bytes, _context: object) -> bytes:
         """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises."""
         started_ns = self._monotonic_ns()
-        route = ""
+        request: Request | None = None
         try:
-            request = requests.parse(message)
-            route = request.route
+            request = parse(message)
             loaded = self._policies.get(request.policy) or await self._awaited(request.policy)
-            reason, answer = self._judged(request, loaded, started_ns // 1000)
+            decision: Decision = Deny(Reason.UNKNOWN_POLICY)
+            if loaded is not None:
+                now = Now(self._unix_s(), started_ns // 1000)
+                decision = decide(loaded.policy, request, now, self._authenticator, self._limiter)
+            if loaded is not None and isinstance(decision, Allow):
+                reason, answer = "ok", loaded.replies.allowed(decision, request)
+            else:
+                reason, answer = self._denied(decision, request, loaded)
+            if decision.would_refuse:
+                self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
         except Exception:
-            self._log.exception("check_failed", route=route)
+            self._log.exception("check_failed", route=request.route if request is not None else None)
             self._metrics.internal_errors.inc()
-            reason, answer = Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), None)
-        self._metrics.count(route, reason, (self._monotonic_ns() - started_ns) / 1e9)
+            reason, answer = Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), request)
+        self._metrics.count(request.route if request is not None else "", reason, self._monotonic_ns() - started_ns)
         return answer
 
-    def _judged(self, request: requests.Request, loaded: LoadedPolicy | None, now_us: int) -> tuple[str, bytes]:
-        if loaded is None:
-            decision: Allow | Deny = Deny(Reason.UNKNOWN_POLICY)
-        else:
-            now = Now(self._unix_s(), now_us)
-            decision = decide(loaded.policy, request, now, self._authenticator, self._limiter)
-        if decision.would_refuse:
-            self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
-        if isinstance(decision, Allow) and loaded is not None:
-            return "ok", loaded.replies.allowed(decision, request)
+    def _denied(self, decision: Decision, request: Request, loaded: LoadedPolicy | None) -> tuple[str, bytes]:
         assert isinstance(decision, Deny)
         self._audit.denied(request, decision)
         answer = denied(decision, request) if loaded is None else loaded.replies.denied(decision, request)

@@ -79,13 +79,19 @@ def metadata_field(name: str, value: str) -> bytes:
     return delimited(1, delimited(1, name.encode()) + delimited(2, delimited(3, value.encode())))
 
 
-_STATUS_OK = delimited(1, b"")
-"""CheckResponse.status present with code 0, so that an allowing answer is never an empty message."""
+_LENGTHS = tuple(varint(number) for number in range(2048))
 
 
 def allowed(ok_response: bytes, metadata: bytes) -> bytes:
-    """A CheckResponse that allows: OkHttpResponse fields and Struct entries."""
-    answer = _STATUS_OK + delimited(3, ok_response)
+    """A CheckResponse that allows: OkHttpResponse fields and Struct entries.
+
+    Its status is present with code 0, so that it is never an empty message.
+    """
+    size, metadata_size = len(ok_response), len(metadata)
+    if size < 2048 and metadata_size < 2048:
+        answer = b"\x0a\x00\x1a%b%b" % (_LENGTHS[size], ok_response)
+        return b"%b\x22%b%b" % (answer, _LENGTHS[metadata_size], metadata) if metadata else answer
+    answer = delimited(1, b"") + delimited(3, ok_response)
     return answer + delimited(4, metadata) if metadata else answer
 
 

@@ -109,6 +109,10 @@ class Authentication:
     required_claims: tuple[ClaimRequirement, ...]
     uses_authorization: bool
     """A method looks at the Authorization header, which then must stand there once and without a comma."""
+    sole_bearer: JwtProvider | None
+    """The only method, if that is a token in the Authorization header: what most routes have."""
+    hidden: Mapping[Place, frozenset[str]]
+    """Credentials that the service does not get to see: those that say so, and every token outside of a header."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +182,31 @@ def _authentication(message: authz_pb2.Authentication, inputs: Inputs) -> Authen
         optional=message.optional,
         required_claims=tuple(ClaimRequirement(each.claim, frozenset(each.values)) for each in message.required_claims),
         uses_authorization=any(_uses_authorization(method) for method in methods),
+        sole_bearer=_sole_bearer(methods),
+        hidden={place: _hidden(methods, place) for place in Place},
     )
+
+
+def _sole_bearer(methods: tuple[Method, ...]) -> JwtProvider | None:
+    match methods:
+        case (JwtProvider(sources=(Source(Place.HEADER, "authorization"),)) as provider,):
+            return provider
+        case _:
+            return None
+
+
+def _hidden(methods: Iterable[Method], place: Place) -> frozenset[str]:
+    names: set[str] = set()
+    for method in methods:
+        match method:
+            case JwtProvider(forward=forward, sources=sources):
+                hides = place is not Place.HEADER or not forward
+            case ApiKeys(forward=forward, source=source):
+                hides, sources = not forward, (source,)
+            case Signatures():
+                continue
+        names.update(source.name for source in sources if hides and source.place is place)
+    return frozenset(names)
 
 
 def _uses_authorization(method: Method) -> bool:

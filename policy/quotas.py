@@ -57,6 +57,8 @@ class Limit:
     on_store_error: str
     """local, allow or deny"""
     quota: Quota
+    sole_key: KeyKind | None = None
+    """The kind of its key if that has one part and no other rate can hold: what most limits are."""
     attribute: str = ""
     """API key attribute or claim that chooses one of `by_value`."""
     by_value: Mapping[str, Quota] = field(default_factory=dict)
@@ -97,7 +99,17 @@ def limit(message: authz_pb2.RateLimit, share: int = 1) -> Limit:
     except PolicyError as error:
         raise PolicyError(f"rate limit {message.name!r}: {error}") from None
     on_store_error = _ON_STORE_ERROR[message.on_store_error]
-    return Limit(message.name, key, cost, message.shadow, on_store_error, standard, message.by_attribute, by_value)
+    return Limit(
+        name=message.name,
+        key=key,
+        cost=cost,
+        shadow=message.shadow,
+        on_store_error=on_store_error,
+        quota=standard,
+        sole_key=key[0].kind if len(key) == 1 and not message.by_attribute else None,
+        attribute=message.by_attribute,
+        by_value=by_value,
+    )
 
 
 _ON_STORE_ERROR = {

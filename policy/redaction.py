@@ -2,8 +2,8 @@
 
 A pattern is a path of member names separated by dots; `*` stands for any one name. A pattern of one name matches at any
 depth (`password`), one of several matches where the document's path ends with it (`*.ssn` is any `ssn` inside another
-object, `user.card` a `card` directly inside a `user`). Arrays do not count as levels, so that every element of a list is
-treated alike.
+object, `user.card` a `card` directly inside a `user`). Arrays do not count as levels, so that every element of a list
+is treated alike.
 """
 
 from dataclasses import dataclass

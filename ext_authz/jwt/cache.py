@@ -53,6 +53,7 @@ class TokenCache:
         self._refused: RecentEntries[tuple[Reason, KeySet]] = RecentEntries(max(2, capacity // 8))
         self.hits = 0
         self.misses = 0
+        """Tokens that had to be judged in full."""
 
     def __len__(self) -> int:
         return len(self._verified) + len(self._refused)
@@ -61,13 +62,11 @@ class TokenCache:
         """The token with this digest, if it was verified under these keys and is valid now."""
         entry = self._verified.get(provider.digest + token)
         if entry is None:
-            self.misses += 1
             return None
         if entry.keys is keys and entry.valid_from_s <= now_s < entry.valid_until_s:
             self.hits += 1
             return entry
         self._verified.discard(provider.digest + token)
-        self.misses += 1
         return None
 
     def refused(self, provider: JwtProvider, keys: KeySet, token: bytes) -> Reason | None:

@@ -5,7 +5,8 @@ then lie more than a full bucket ahead. In any window of length w at most burst 
 artefact at the edge of a window.
 """
 
-from policy.quotas import NEVER_US, Quota
+from ext_authz.limiter.charges import Standing
+from policy.quotas import NEVER_US, Limit, Quota
 
 
 def taken(quota: Quota, cost: int, tat_us: int, now_us: int) -> tuple[int, int]:
@@ -32,15 +33,13 @@ def taken(quota: Quota, cost: int, tat_us: int, now_us: int) -> tuple[int, int]:
     return (tat_us, new_us - latest_us) if new_us > latest_us else (new_us, 0)
 
 
-def remaining(quota: Quota, tat_us: int, now_us: int) -> int:
-    """Whole requests that are left at this TAT."""
-    if not quota.interval_us:
-        return 0
-    return (quota.capacity_us - max(0, tat_us - now_us)) // quota.interval_us
-
-
-def reset_us(quota: Quota, tat_us: int, now_us: int) -> int:
-    """Until there is one request more; 0 if the bucket is full."""
-    if not quota.interval_us:
-        return NEVER_US
-    return max(0, tat_us - now_us) % quota.interval_us or (quota.interval_us if tat_us > now_us else 0)
+def standing(limit: Limit, quota: Quota, tat_us: int, now_us: int, retry_after_us: int = 0) -> Standing:
+    """How a bucket stands at its TAT."""
+    interval_us = quota.interval_us
+    if not interval_us:
+        return Standing(limit, quota, 0, NEVER_US, retry_after_us)
+    used_us = tat_us - now_us
+    if used_us <= 0:
+        return Standing(limit, quota, quota.burst, 0, retry_after_us)
+    left = (quota.capacity_us - used_us) // interval_us
+    return Standing(limit, quota, left, used_us % interval_us or interval_us, retry_after_us)

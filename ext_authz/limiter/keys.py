@@ -16,6 +16,10 @@ LONGEST_KEY = 64
 
 def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
     """The bucket, and the quota that holds for this caller."""
+    if limit.sole_key is KeyKind.CLIENT_IP:
+        return _address_charge(limit, request.client_ip)
+    if limit.sole_key is KeyKind.USER and proven is not None and proven.limit_user is not None:
+        return _user_charge(limit, proven.limit_user)
     key = bucket_key(limit.key, request, proven)
     if limit.attribute and proven is not None:
         for value in claim_texts(claim_at(proven.claims, limit.attribute)):
@@ -25,6 +29,16 @@ def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
     return Charge(limit, limit.quota, key)
 
 
+@lru_cache(maxsize=8192)
+def _address_charge(limit: Limit, client_ip: str) -> Charge:
+    return Charge(limit, limit.quota, client_bucket(client_ip))
+
+
+@lru_cache(maxsize=8192)
+def _user_charge(limit: Limit, user: str) -> Charge:
+    return Charge(limit, limit.quota, _bounded(user))
+
+
 def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:
     """Distinct for distinct callers: each part begins with its kind, and with its length if there are several."""
     if len(parts) == 1:
@@ -32,6 +46,10 @@ def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | 
     else:
         texts = [_value(part, request, proven) or client_bucket(request.client_ip) for part in parts]
         key = "".join(f"{len(text)}:{text}" for text in texts)
+    return _bounded(key)
+
+
+def _bounded(key: str) -> str:
     if len(key) > LONGEST_KEY:
         return "#" + blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
     return key
@@ -45,7 +63,7 @@ def _value(part: KeyPart, request: Request, proven: Identity | None) -> str | No
     if kind is KeyKind.ROUTE:
         return "r" + request.route
     if kind is KeyKind.HEADER:
-        header = request.headers.get(part.name)
+        header = request.header(part.name)
         return None if header is None else "h" + header
     if proven is None:
         return None

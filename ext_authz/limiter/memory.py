@@ -9,7 +9,7 @@ callers of a limit share one: a flood of keys cannot push out its sender's own c
 from collections.abc import Sequence
 
 from ext_authz.limiter.charges import Charge, Standing, Verdict
-from ext_authz.limiter.gcra import remaining, reset_us, taken
+from ext_authz.limiter.gcra import standing, taken
 from policy.quotas import Limit
 
 OVERFLOW_KEY = "\0overflow"
@@ -90,38 +90,51 @@ class MemoryStore:
 
     def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict:
         """Take the cost of every charge, or of none if a limit that is enforced refuses."""
+        if len(charges) == 1:
+            verdict = self._quickly(charges[0], now_us)
+            if verdict is not None:
+                return verdict
         refused: Standing | None = None
-        tightest: tuple[int, Charge, int] | None = None
+        tightest: Standing | None = None
         would_refuse: tuple[Limit, ...] = ()
         writes: list[tuple[_Buckets, _Shard, str, int]] = []
-        for charge in charges:
-            limit, quota, key = charge
-            buckets, shard, key, stored_us = self._bucket(limit.name, key, now_us)
+        for limit, quota, wanted in charges:
+            buckets, shard, key, stored_us = self._bucket(limit.name, wanted, now_us)
             tat_us, wait_us = taken(quota, limit.cost, stored_us, now_us)
             if wait_us and tat_us < stored_us:
                 shard.write(key, tat_us)  # counts as just emptied from now on, not at each look anew
+            if not wait_us:
+                writes.append((buckets, shard, key, tat_us))
             if limit.shadow:
-                if wait_us:
-                    would_refuse += (limit,)
-                    continue
-            elif wait_us:
-                if refused is None or wait_us > refused.retry_after_us:
-                    refused = Standing(limit, quota, 0, reset_us(quota, tat_us, now_us), wait_us)
+                would_refuse += (limit,) if wait_us else ()
                 continue
-            else:
-                left = remaining(quota, tat_us, now_us)
-                if tightest is None or left < tightest[0]:
-                    tightest = left, charge, tat_us
-            writes.append((buckets, shard, key, tat_us))
+            stands = standing(limit, quota, tat_us, now_us, wait_us)
+            if not wait_us:
+                tightest = stands if tightest is None or stands.remaining < tightest.remaining else tightest
+            elif refused is None or wait_us > refused.retry_after_us:
+                refused = stands
         if refused is not None:
             return Verdict(False, refused, would_refuse)
         for buckets, shard, key, tat_us in writes:
             if not shard.write(key, tat_us):
                 self._insert(buckets, shard, key, tat_us, now_us)
-        if tightest is None:
-            return Verdict(True, None, would_refuse)
-        left, (limit, quota, _), tat_us = tightest
-        return Verdict(True, Standing(limit, quota, left, reset_us(quota, tat_us, now_us), 0), would_refuse)
+        return Verdict(True, tightest, would_refuse)
+
+    def _quickly(self, charge: Charge, now_us: int) -> Verdict | None:
+        """The common case in few steps: one enforced limit, a bucket that is known, a request that passes."""
+        limit, quota, key = charge
+        buckets = self._limits.get(limit.name)
+        if buckets is None or limit.shadow:
+            return None
+        young = buckets.shards[hash(key) % _SHARDS].young
+        stored_us = young.get(key)
+        if stored_us is None:
+            return None
+        tat_us, wait_us = taken(quota, limit.cost, stored_us, now_us)
+        if wait_us:
+            return None
+        young[key] = tat_us
+        return Verdict(True, standing(limit, quota, tat_us, now_us))
 
     def _bucket(self, name: str, key: str, now_us: int) -> tuple[_Buckets, _Shard, str, int]:
         """Where the bucket is (or will be), under which key, and its TAT."""
