@@ -27,7 +27,6 @@ from control_plane.translate.scope import ListenerScope
 SIGNATURE_HEADER_PREFIX = "x-signature"
 """Client id, time, nonce and the signature of a signed request stand in headers that begin so."""
 _RETRY_BASE = timedelta(milliseconds=5)
-_RETRY_MAX = timedelta(milliseconds=20)
 _ALWAYS_SENT = (
     names.CLIENT_IP_HEADER,
     "authorization",  # a credential where none is expected is refused too
@@ -115,17 +114,20 @@ def _ext_authz(scope: ListenerScope, *, is_open: bool) -> ext_authz_pb2.ExtAuthz
 
 def _grpc_service(gateway: Gateway) -> grpc_service_pb2.GrpcService:
     """A check that never reached a worker goes to another one; one that did is not repeated: it may have charged."""
+    timeout = gateway.callouts.ext_authz.timeout
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=names.EXT_AUTHZ_CLUSTER),
-        timeout=duration(gateway.callouts.ext_authz.timeout),
+        timeout=duration(timeout),
     )
     service.retry_policy.CopyFrom(
         base_pb2.RetryPolicy(
             retry_on="connect-failure,refused-stream",
             num_retries=UInt32Value(value=1),
             # Envoy's own back-off for gRPC begins at up to 500 ms, which is all the time there is.
+            # Its max_interval is also the timeout of each try (Envoy's Http::Utility::convertCoreToRouteRetryPolicy): a
+            # shorter one than the whole call's fails every check that a busy worker answers late.
             retry_back_off=backoff_pb2.BackoffStrategy(
-                base_interval=duration(_RETRY_BASE), max_interval=duration(_RETRY_MAX)
+                base_interval=duration(min(_RETRY_BASE, timeout)), max_interval=duration(timeout)
             ),
             retry_host_predicate=[
                 base_pb2.RetryPolicy.RetryHostPredicate(
