@@ -80,6 +80,7 @@ def read_materials(gateway: Gateway, files: Reader, report: Report, now: datetim
     """Read every named file; one that is missing or unusable is a fault of the line that names it."""
     materials: dict[str, bytes] = {}
     for path, file in named_files(gateway):
+        path = _in_file(report, path)
         try:
             materials[file] = materials[file] if file in materials else files.read(file)
         except OSError as error:
@@ -135,19 +136,17 @@ def _check_pair(path: Path, certificate: bytes | None, key: bytes | None, report
     private_key = _private_key(key) if key is not None else None
     if leaf is None:
         return
-    # With a single mapping under `tls` there is no list in the tree: the path then ends one step earlier.
     if private_key is not None and _public(leaf.public_key()) != _public(private_key.public_key()):
-        report.fault(_shorter(report, path, "private_key_file"), "does not belong to the certificate (its own key)")
+        message = "does not belong to the certificate (its own key)"
+        report.fault(_in_file(report, (*path, "private_key_file")), message)
     if now is not None and leaf.not_valid_after_utc <= now:
-        report.warn(
-            _shorter(report, path, "certificate_file"),
-            f"expired on {leaf.not_valid_after_utc.date()} (a new certificate)",
-        )
+        message = f"expired on {leaf.not_valid_after_utc.date()} (a new certificate)"
+        report.warn(_in_file(report, (*path, "certificate_file")), message)
 
 
-def _shorter(report: Report, path: Path, key: str) -> Path:
-    listed = (*path, key)
-    return listed if report.is_written(listed) else (*path[:-1], key)
+def _in_file(report: Report, path: Path) -> Path:
+    """The path as the file has it: where `tls` is one mapping, there is no list."""
+    return path if report.is_written(path) else (*path[:-2], path[-1])
 
 
 def _public(key: object) -> bytes:

@@ -64,7 +64,7 @@ def shape(root: Keys) -> Shaped:
         if round_ == 0:
             told = [mismatch for mismatch in mismatches if not mismatch.is_of_a_hole()]
             faults = tuple(dict.fromkeys(mismatch.fault() for mismatch in told))
-        tree = _completed(without(tree, [mismatch.to_cut for mismatch in mismatches]))
+        tree = _completed(without(tree, [path for mismatch in mismatches for path in mismatch.to_cut(tree)]))
     return Shaped(None, tree, faults)
 
 
@@ -101,9 +101,13 @@ class _Mismatch:
         place = locate(tree, path)
         return cls(details, place, path[: len(path) - len(place.rest)])
 
-    @property
-    def to_cut(self) -> Path:
-        return self.tree_path
+    def to_cut(self, tree: Keys) -> Iterable[Path]:
+        """What to go on without; a misspelt key leaves a mark where the right one is missing."""
+        yield self.tree_path
+        if self.details["type"] == "extra_forbidden" and (meant := _meant_key(self.details["loc"])):
+            path = (*self.tree_path[:-1], meant)
+            if locate(tree, path).rest:
+                yield path
 
     def is_of_a_hole(self) -> bool:
         """Whether it complains of what is absent only because it was faulty itself."""
@@ -183,15 +187,19 @@ def _mapping_wanted(location: Sequence[str | int]) -> str:
 
 
 def _unknown_key(location: Sequence[str | int]) -> str:
-    key = str(location[-1])
+    if location[0] == "defaults" and len(location) == 2 and location[1] in Route.model_fields:
+        return "is a key of a route, not of defaults"
+    if meant := _meant_key(location):
+        return f"unknown key (did you mean {meant}?)"
+    section = _section_at(location[:-1])
+    return f"unknown key (allowed: {', '.join(_key_names(section) if section is not None else [])})"
+
+
+def _meant_key(location: Sequence[str | int]) -> str | None:
+    """The known key of the section that an unknown one resembles."""
     section = _section_at(location[:-1])
     allowed = _key_names(section) if section is not None else []
-    if location[0] == "defaults" and len(location) == 2 and key in Route.model_fields:
-        return "is a key of a route, not of defaults"
-    close = difflib.get_close_matches(key, allowed, 1, 0.6)
-    if close:
-        return f"unknown key (did you mean {close[0]}?)"
-    return f"unknown key (allowed: {', '.join(allowed)})"
+    return next(iter(difflib.get_close_matches(str(location[-1]), allowed, 1, 0.6)), None)
 
 
 def _key_names(section: type[Section]) -> list[str]:

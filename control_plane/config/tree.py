@@ -102,7 +102,10 @@ def locate(root: Node, path: Path) -> Located:
 
 
 def without(root: Keys, paths: Collection[Path]) -> Keys:
-    """Return the tree without what stands at these paths; lists close up."""
+    """Return the tree without what stands at these paths; lists close up.
+
+    A path to a key that is not there only leaves the mark of a cut.
+    """
     cut = _cut(root, sorted({path for path in paths if path}, key=len))
     return cut if isinstance(cut, Keys) else root
 
@@ -129,7 +132,7 @@ def _cut_keys(node: Keys, by_step: Mapping[str | int, list[Path]]) -> Keys:
         for key, entry in node.entries.items()
         if () not in by_step.get(key, [])
     }
-    return replace(node, entries=entries, cut=node.cut | {str(step) for step in by_step if step in node.entries})
+    return replace(node, entries=entries, cut=node.cut | {step for step in by_step if isinstance(step, str)})
 
 
 class Empty:
