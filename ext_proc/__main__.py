@@ -65,6 +65,7 @@ async def serve_worker(settings: Settings) -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             policies.expire(time.monotonic())
+            processor.forget_routes()
             store.expire(time.time())
             flights.expire(time.time())
 

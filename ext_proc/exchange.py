@@ -11,8 +11,10 @@ when the exchange ends, however it ends: it hands the lead of a flight to a foll
 What does not begin with RequestStart (Envoy's own reply, made before this filter saw the request) passes untouched.
 """
 
+from dataclasses import dataclass
 from typing import assert_never
 
+from ext_proc.cache.lookup import CachedRoute, cached_route
 from ext_proc.cache.session import Cache, CacheSession, Note, Observer
 from ext_proc.events import (
     NO_CHANGES,
@@ -40,6 +42,29 @@ _CHANGES_BODY = HeaderChanges(remove=("range", "if-range"), set=(("accept-encodi
 """A body that is to be changed has to come whole and readable."""
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is the same for every exchange of one route under one policy."""
+
+    name: str
+    processing: Processing
+    cached: CachedRoute | None
+    watches: bool
+    """The response's headers are wanted whatever the cache says."""
+    whole: bool
+    """The response's body is wanted at once."""
+
+
+def route_of(processing: Processing, name: str) -> Route:
+    return Route(
+        name=name,
+        processing=processing,
+        cached=None if processing.cache is None else cached_route(processing, processing.cache, name),
+        watches=bool(processing.response or processing.redact),
+        whole=bool(processing.redact),
+    )
+
+
 class Exchange:
     """The state of one exchange on a route with a policy."""
 
@@ -56,9 +81,9 @@ class Exchange:
         "_shown",
     )
 
-    def __init__(self, processing: Processing, route: str, cache: Cache, observer: Observer) -> None:
-        self._processing = processing
+    def __init__(self, route: Route, cache: Cache, observer: Observer) -> None:
         self._route = route
+        self._processing = route.processing
         self._cache = cache
         self._observer = observer
         self._request: RequestStart | None = None
@@ -99,20 +124,19 @@ class Exchange:
 
     def _on_request(self, event: RequestStart, now: float) -> Action:
         self._request = event
-        processing = self._processing
-        if processing.cache is None:
-            return self._with_request_changes(Forward(watch=bool(processing.response or processing.redact)))
-        self._session = CacheSession(self._cache, processing, processing.cache, self._route, self._observer, event)
+        if self._route.cached is None:
+            return self._with_request_changes(Forward())
+        self._session = CacheSession(self._cache, self._route.cached, self._observer, event)
         return self._with_request_changes(self._session.start(now))
 
     def _with_request_changes(self, action: Action) -> Action:
         if not isinstance(action, Forward):
             return action
-        changes = merged(self._processing.request, action.changes)
-        if self._processing.redact:
-            changes = merged(changes, _CHANGES_BODY)
-        watch = action.watch or bool(self._processing.response or self._processing.redact)
-        return Forward(changes, watch, action.outcome)
+        action.changes = merged(self._processing.request, action.changes)
+        if self._route.whole:
+            action.changes = merged(action.changes, _CHANGES_BODY)
+        action.watch = action.watch or self._route.watches
+        return action
 
     def _on_response(self, event: ResponseStart, now: float) -> Action:
         if self._request is None:
@@ -123,7 +147,7 @@ class Exchange:
         except UnreadableError as why:
             return self._block(why)
         self._shown = applied(changes, event.headers)
-        wants_whole = bool(self._processing.redact) and not self._passes_untouched(event)
+        wants_whole = self._route.whole and not self._passes_untouched(event)
         body = BodyMode.WHOLE if wants_whole else BodyMode.NONE
         if self._session is None:
             return PassHeaders(changes, body)
@@ -149,7 +173,7 @@ class Exchange:
         Raises:
             UnreadableError: the body cannot be redacted.
         """
-        if not self._processing.redact or not event.from_upstream or is_opaque(event.headers.get("content-type", "")):
+        if not self._route.whole or not event.from_upstream or is_opaque(event.headers.get("content-type", "")):
             return NO_CHANGES
         if not event.end_of_stream:
             check_readable(event.headers)
@@ -163,7 +187,7 @@ class Exchange:
         response = self._response
         if response is None:
             return PassBody(last=False)
-        if self._processing.redact:
+        if self._route.whole:
             return self._on_whole_body(event.data, response, now)
         session = self._session
         rules = self._processing.cache

@@ -84,12 +84,14 @@ def read(data: bytes) -> Event:
 
 
 def _fields(headers: base_pb2.HeaderMap) -> dict[str, str]:
-    """Envoy sends names in lower case and values as octets; lines of one field are joined."""
-    found: dict[str, str] = {}
-    for header in headers.headers:
-        name = header.key
-        value = header.raw_value.decode("latin-1") or header.value
-        found[name] = f"{found[name]}, {value}" if name in found else value
+    """Envoy sends names in lower case and values as octets in `raw_value`; lines of one field are joined."""
+    pairs = headers.headers
+    found = {header.key: header.raw_value.decode("latin-1") for header in pairs}
+    if len(found) != len(pairs):
+        found = {}
+        for header in pairs:
+            name, value = header.key, header.raw_value.decode("latin-1")
+            found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
 

@@ -15,7 +15,7 @@ from ext_proc import messages
 from ext_proc.cache.session import Cache
 from ext_proc.cache.single_flight import State
 from ext_proc.events import Action, Wait
-from ext_proc.exchange import Exchange
+from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.sinks import POLICY_TYPE
@@ -54,6 +54,8 @@ class ExternalProcessor:
         self._cache = cache
         self._metrics = metrics
         self._unix_s = unix_s
+        self._routes: dict[tuple[str, str], Route] = {}
+        """By policy and route name; a policy is immutable, so what is made of it stays right."""
         self._log = logger("ext_proc")
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -65,12 +67,12 @@ class ExternalProcessor:
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
         """One HTTP exchange."""
-        policy, route = _names(context)
-        processing = self._policies.get(policy) or await self._awaited(policy)
-        if processing is None:
+        names = _names(context)
+        route = self._routes.get(names) or await self._found(names)
+        if route is None:
             self._metrics.unknown_policies.inc()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
-        exchange = Exchange(processing, route, self._cache, self._metrics.route(route))
+        exchange = Exchange(route, self._cache, self._metrics.route(route.name))
         try:
             async for message in requests:
                 action = exchange.on(messages.read(message), self._unix_s())
@@ -83,7 +85,7 @@ class ExternalProcessor:
         except messages.MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
-            self._log.exception("exchange_failed", route=route)
+            self._log.exception("exchange_failed", route=route.name)
             self._metrics.errors.inc()
             # Nothing of the exception: Envoy writes the details of a failed stream into its access log.
             await context.abort(grpc.StatusCode.INTERNAL, "the exchange failed")
@@ -99,6 +101,18 @@ class ExternalProcessor:
             action = exchange.resume(self._unix_s())
         self._metrics.waits.observe(max(0.0, self._unix_s() - started))
         return action
+
+    def forget_routes(self) -> None:
+        """Let go of routes whose policies are gone."""
+        self._routes = {names: route for names, route in self._routes.items() if self._policies.get(names[0])}
+
+    async def _found(self, names: tuple[str, str]) -> Route | None:
+        policy, name = names
+        processing = self._policies.get(policy) or await self._awaited(policy)
+        if processing is None:
+            return None
+        route = self._routes[names] = route_of(processing, name)
+        return route
 
     async def _awaited(self, name: str) -> Processing | None:
         """A policy that this process has not met yet: another replica of the control plane was faster."""

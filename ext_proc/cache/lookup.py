@@ -68,6 +68,35 @@ def use_of(stored: Entry, wishes: Wishes, now: float) -> Use:
     return Use.ASK
 
 
+@dataclass(frozen=True, slots=True)
+class CachedRoute:
+    """What is the same for every request of one route under one policy."""
+
+    name: str
+    cache_name: str
+    rules: CacheRules
+    namespace: str
+    fixed: frozenset[str]
+    """Request headers which the service sees with the same value, or not at all, on every request of the route: the
+    origin's Vary on them selects nothing."""
+
+    @property
+    def is_per_user(self) -> bool:
+        return self.rules.scope is Scope.USER
+
+
+def cached_route(processing: Processing, rules: CacheRules, route: str) -> CachedRoute:
+    changes = processing.request
+    return CachedRoute(
+        name=route,
+        cache_name=processing.cache_name,
+        rules=rules,
+        namespace=cache_namespace(processing, route),
+        # What is stored is uncompressed, so the service is always asked for that.
+        fixed=frozenset(("accept-encoding", *changes.remove, *(name for name, _ in changes.set))),
+    )
+
+
 @dataclass(slots=True)
 class Target:
     """Where the response to one request is kept."""
@@ -75,14 +104,11 @@ class Target:
     uri: str
     primary: str
     identity: str
-    route: str
 
 
-def target_of(headers: Headers, processing: Processing, route: str, identity: str) -> Target:
+def target_of(headers: Headers, route: CachedRoute, identity: str) -> Target:
     uri = cache_uri(headers.get(":scheme", "http"), headers.get(":authority", ""), headers.get(":path", "/"))
-    primary = primary_key(cache_namespace(processing, route), uri)
-    scoped = identity if processing.cache is not None and processing.cache.scope is Scope.USER else ""
-    return Target(uri, primary, scoped, route)
+    return Target(uri, primary_key(route.namespace, uri), identity if route.is_per_user else "")
 
 
 def key_of(target: Target, selecting: tuple[str, ...], headers: Headers) -> str:

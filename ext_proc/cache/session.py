@@ -7,12 +7,12 @@ from ext_proc.cache import status, storing, validation
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.fields import Headers
 from ext_proc.cache.invalidation import invalidated
-from ext_proc.cache.lookup import Bypass, Found, Target, Use, bypass, key_of, look_up, target_of
+from ext_proc.cache.lookup import Bypass, CachedRoute, Found, Target, Use, bypass, key_of, look_up, target_of
 from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
 from ext_proc.cache.single_flight import Flights, State, Ticket
 from ext_proc.events import Forward, Outcome, Refuse, RequestStart, ResponseStart, Serve, Wait
-from policy.processing import CacheRules, HeaderChanges, Processing
+from policy.processing import HeaderChanges
 
 _ERRORS = frozenset({500, 502, 503, 504})
 """RFC 5861 section 4."""
@@ -79,7 +79,6 @@ class CacheSession:
     __slots__ = (
         "_cache",
         "_conditional",
-        "_constant",
         "_deadline",
         "_fallback",
         "_fills",
@@ -87,7 +86,6 @@ class CacheSession:
         "_headers",
         "_identity",
         "_observer",
-        "_processing",
         "_reason",
         "_requested_at",
         "_route",
@@ -101,16 +99,13 @@ class CacheSession:
     def __init__(
         self,
         cache: Cache,
-        processing: Processing,
-        rules: CacheRules,
-        route: str,
+        route: CachedRoute,
         observer: Observer,
         request: RequestStart,
     ) -> None:
         self._cache = cache
-        self._processing = processing
-        self._rules = rules
         self._route = route
+        self._rules = route.rules
         self._observer = observer
         self._headers: Headers = request.headers
         self._identity = request.identity
@@ -134,7 +129,7 @@ class CacheSession:
         reason = bypass(self._headers, self._rules, self._identity)
         if reason is not None:
             return self._pass_by(reason)
-        self._target: Target = target_of(self._headers, self._processing, self._route, self._identity)
+        self._target: Target = target_of(self._headers, self._route, self._identity)
         return self._decide(now, collapsed=False)
 
     def resume(self, now: float) -> Forward | Serve | Refuse | Wait:
@@ -157,7 +152,7 @@ class CacheSession:
             shown: header fields after the route's transforms.
         """
         code = event.status
-        name = self._processing.cache_name
+        name = self._route.cache_name
         if not self._fills:
             self._invalidate(code, event)
         conditional = self._conditional
@@ -295,7 +290,7 @@ class CacheSession:
         else:
             self._cache.store.remove(self._found.key)
             self._decline(now, _UNCACHEABLE_S)
-        line = status.forwarded(self._processing.cache_name, self._reason, status=304, stored=kept)
+        line = status.forwarded(self._route.cache_name, self._reason, status=304, stored=kept)
         return self._serve(updated, now, stale=True, line=line)
 
     def _store(self, entry: Entry, vary: tuple[str, ...], now: float) -> None:
@@ -303,8 +298,7 @@ class CacheSession:
             self._decline(now, 0.0)
             return
         store = self._cache.store
-        changed = self._names_that_transforms_fix()
-        names = tuple(sorted({*(name for name in vary if name not in changed), *self._rules.vary}))
+        names = tuple(sorted((set(vary) - self._route.fixed).union(self._rules.vary)))
         selecting = store.note_selecting(self._target.primary, names)
         key = key_of(self._target, selecting, self._headers)
         was_stored = store.put(
@@ -313,7 +307,7 @@ class CacheSession:
             primary=self._target.primary,
             uri=self._target.uri,
             selecting=selecting,
-            route=self._route,
+            route=self._route.name,
             expires_at=now + storing.kept_s(entry),
         )
         if not was_stored:
@@ -329,13 +323,6 @@ class CacheSession:
         self._cache.flights.forget_uncacheable(self._found.key)
         if self._ticket is not None:
             self._ticket.stored()
-
-    def _names_that_transforms_fix(self) -> frozenset[str]:
-        """Request headers which the service sees with the same value, or not at all, on every request of the route:
-        they cannot select a variant.
-        """
-        changes = self._processing.request
-        return frozenset(("accept-encoding", *changes.remove, *(name for name, _ in changes.set)))
 
     def _decline(self, now: float, for_s: float, *, failed: bool = False) -> None:
         if self._ticket is not None:
@@ -362,7 +349,7 @@ class CacheSession:
         Args:
             line: Cache-Status where it is not that of a plain hit.
         """
-        name = self._processing.cache_name
+        name = self._route.cache_name
         outcome: Outcome = "collapsed" if collapsed else "stale" if stale else "hit"
         if not self._fills:
             self._observer.outcome(outcome)
@@ -399,7 +386,7 @@ class CacheSession:
             "not-cached",
             "Gateway Timeout",
             "The request asks for a cached response only, and there is none that it may have.",
-            (("cache-status", self._processing.cache_name),),
+            (("cache-status", self._route.cache_name),),
             self._headers.get("x-request-id", ""),
             "miss",
         )

@@ -21,15 +21,17 @@ def is_not_modified(request: Headers, stored: Entry) -> bool:
 
     If-None-Match counts alone where it is present. Without Last-Modified, Date stands in for it.
     """
+    wanted = request.get("if-none-match")
     if not 200 <= stored.status < 300:
         return False
-    wanted = request.get("if-none-match")
     if wanted is not None:
         if wanted.strip() == "*":
             return True
         tag = stored.etag
         return tag is not None and any(tag.matches_weakly(other) for other in entity_tags(wanted))
-    since = http_date(request.get("if-modified-since", ""))
+    if "if-modified-since" not in request:
+        return False
+    since = http_date(request["if-modified-since"])
     if since is None:
         return False
     modified = stored.last_modified

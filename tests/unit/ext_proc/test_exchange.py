@@ -24,7 +24,7 @@ from ext_proc.events import (
     Trailers,
     Wait,
 )
-from ext_proc.exchange import Exchange
+from ext_proc.exchange import Exchange, route_of
 from policy.processing import CacheRules, HeaderChanges, Processing, Scope
 from policy.redaction import field_path
 from tests.unit.ext_proc.rules import NOW, processing, rules
@@ -53,7 +53,7 @@ class Gateway:
     """One ext_proc process and the exchanges that it has."""
 
     def __init__(self, policy: Processing) -> None:
-        self.policy = policy
+        self.route = route_of(policy, "route")
         self.store = MemoryStore(max_bytes=10_000_000, max_entries=100)
         self.flights = Flights()
         self.cache = Cache(self.store, self.flights, wait_s=5.0)
@@ -78,7 +78,7 @@ class Client:
 
     def __init__(self, gateway: Gateway, path: str, method: str, identity: str, headers: dict[str, str]) -> None:
         self.gateway = gateway
-        self.exchange = Exchange(gateway.policy, "route", gateway.cache, gateway.observer)
+        self.exchange = Exchange(gateway.route, gateway.cache, gateway.observer)
         fields = {":method": method, ":scheme": "http", ":authority": "h", ":path": path, **headers}
         self.action: Action = self.exchange.on(RequestStart(fields, identity), gateway.now)
 
@@ -539,7 +539,7 @@ def test_the_origin_s_cache_status_is_kept() -> None:
 
 def test_a_stream_that_begins_with_a_response_passes_untouched() -> None:
     """Envoy's reply before this filter saw the request."""
-    exchange = Exchange(processing(rules()), "route", gateway().cache, Counts())
+    exchange = Exchange(route_of(processing(rules()), "route"), gateway().cache, Counts())
 
     assert PassHeaders() == exchange.on(ResponseStart({":status": "401"}, True, False), NOW)
 
