@@ -243,7 +243,7 @@ class Session:
     def _waits_for_policies(self, now: float) -> bool:
         """A client without any route gets them at once: an unknown policy denies, but only where one is needed."""
         gate = self._gatekeeper()
-        if gate.is_open or not self.subscriptions[ROUTE_CONFIGURATION].known_names():
+        if gate.is_open or not self.subscriptions[ROUTE_CONFIGURATION].holds_anything():
             return False
         if gate.opens_at is not None and now < gate.opens_at:
             self._deadlines.append(gate.opens_at)
@@ -295,21 +295,38 @@ class Session:
                 continue
             settled = all(self.has_settled(referrer) for referrer in referrers)
             refused = any(self._refuses(referrer) for referrer in referrers)
-            ended = [name for name, one in view.lingering.items() if self._ends(one, now, settled, refused)]
+            ended = [
+                name
+                for name, one in view.lingering.items()
+                if not self._has_its_cluster(type_url, name, one, now) and self._ends(one, now, settled, refused)
+            ]
             for name in ended:
                 del view.lingering[name]
             if ended and (subscription := self.subscriptions.get(type_url)) is not None:
                 subscription.mark(ended)
 
+    def _has_its_cluster(self, type_url: str, name: str, lingering: _Lingering, now: float) -> bool:
+        """An assignment stays as long as its cluster does; the cluster's own waiting is enough for both."""
+        if type_url != CLUSTER_LOAD_ASSIGNMENT:
+            return False
+        clusters = self._view(CLUSTER)
+        if clusters.get(name) is None and not clusters.keeps(name):
+            lingering.settled_at = now - self._timings.in_flight_s
+            return False
+        lingering.since = now
+        return True
+
     def _ends(self, lingering: _Lingering, now: float, settled: bool, refused: bool) -> bool:
-        if settled and lingering.settled_at is None:
-            lingering.settled_at = now
         if refused:
             # The client stays at its last good routes, which may name this.
+            lingering.since, lingering.settled_at = now, None
             return False
-        end = lingering.since + self._timings.grace_s
+        if settled and lingering.settled_at is None:
+            lingering.settled_at = now
         if lingering.settled_at is not None:
-            end = min(end, lingering.settled_at + self._timings.in_flight_s)
+            end = lingering.settled_at + self._timings.in_flight_s
+        else:
+            end = lingering.since + self._timings.grace_s
         if now < end:
             self._deadlines.append(end)
         return now >= end

@@ -138,6 +138,10 @@ class Subscription(ABC):
             return False
         return self.version_known(name) == version
 
+    def holds_anything(self) -> bool:
+        """Whether the client has been sent, or has brought, any resource."""
+        return any(self.version_known(name) != UNKNOWN for name in self.known_names())
+
     def has_changes(self, view: View) -> bool:
         """Whether there is something to send, leaving aside whether it may be sent now."""
         changed, removed = self._pending(view)
