@@ -22,7 +22,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.struct_pb2 import Struct
 
-from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive
+from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_strict_dns
 from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, exact, packed
 from control_plane.translate.tls import TLS_TRANSPORT_SOCKET
@@ -146,13 +146,12 @@ def xds_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
     options.explicit_http_config.http2_protocol_options.CopyFrom(http2_options())
     message = cluster_pb2.Cluster(
         name=XDS_CLUSTER,
-        type=cluster_pb2.Cluster.STRICT_DNS,
-        dns_lookup_family=cluster_pb2.Cluster.V4_PREFERRED,
         connect_timeout=duration(timedelta(seconds=2)),
         upstream_connection_options=keepalive(),
         load_assignment=_one_endpoint(XDS_CLUSTER, settings.xds_host, settings.xds_port),
         typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: packed(options)},
     )
+    set_strict_dns(message)
     if settings.mutual_tls is not None:
         message.transport_socket.CopyFrom(_xds_transport_socket(settings.xds_host, settings.mutual_tls))
     return message

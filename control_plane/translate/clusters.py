@@ -6,6 +6,8 @@ from datetime import timedelta
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf.any_pb2 import Any
@@ -74,6 +76,17 @@ def set_eds(message: cluster_pb2.Cluster) -> None:
     message.eds_cluster_config.CopyFrom(cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_ads()))
 
 
+def set_strict_dns(message: cluster_pb2.Cluster) -> None:
+    """Every address of a name is an endpoint.
+
+    V4_PREFERRED: ALL would make ::1 and 127.0.0.1 of `localhost` two endpoints, of which a server often has one.
+    """
+    dns = dns_cluster_pb2.DnsCluster(respect_dns_ttl=True, dns_lookup_family=dns_pb2.V4_PREFERRED)
+    message.cluster_type.CopyFrom(
+        cluster_pb2.Cluster.CustomClusterType(name="envoy.clusters.dns", typed_config=packed(dns))
+    )
+
+
 def keepalive() -> cluster_pb2.UpstreamConnectionOptions:
     """TCP keepalive: a peer that vanished without a FIN is noticed after a minute instead of two hours."""
     return cluster_pb2.UpstreamConnectionOptions(
@@ -98,10 +111,7 @@ def _set_discovery(message: cluster_pb2.Cluster, service: Service) -> None:
     if service.dns is None:
         set_eds(message)
         return
-    message.type = cluster_pb2.Cluster.STRICT_DNS
-    # ALL would make ::1 and 127.0.0.1 of `localhost` two endpoints, of which a server often answers on one.
-    message.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
-    message.respect_dns_ttl = True
+    set_strict_dns(message)
     message.load_assignment.CopyFrom(
         endpoint_pb2.ClusterLoadAssignment(
             cluster_name=message.name,

@@ -127,7 +127,7 @@ def _any_to_plain(message: Any, show_secrets: bool) -> dict[str, Plain]:
     inner = message_named(message.TypeName())
     inner.MergeFromString(message.value)
     if _is_well_known(inner):
-        return {"@type": message.type_url, "value": json_format.MessageToDict(inner)}
+        return {"@type": message.type_url, "value": _sorted(json_format.MessageToDict(inner))}
     return {"@type": message.type_url, **to_plain(inner, show_secrets=show_secrets)}
 
 
@@ -146,8 +146,7 @@ def _fill_any(plain: Mapping[str, Plain], message: Any) -> None:
 def _value_to_plain(field: Field, value: object, show_secrets: bool) -> Plain:
     if isinstance(value, Message):
         if _is_well_known(value):
-            well_known: Plain = json_format.MessageToDict(value)
-            return well_known
+            return _sorted(json_format.MessageToDict(value))
         return to_plain(value, show_secrets=show_secrets)
     if field.enum_type is not None:
         named = field.enum_type.values_by_number.get(value)
@@ -212,6 +211,13 @@ def _of_type(value: Plain, wanted: type[T]) -> T:
     if not isinstance(value, wanted):
         raise TypeError(f"a {wanted.__name__} is wanted, not {value!r}")
     return value
+
+
+def _sorted(value: Plain) -> Plain:
+    """A Struct is a map, so its members have no order of their own."""
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
 
 
 def _is_map(field: Field) -> bool:

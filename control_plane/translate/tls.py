@@ -13,6 +13,9 @@ from control_plane.translate.messages import exact, from_ads, packed
 from control_plane.translate.secrets import KeyPair, ca_name, key_pair
 
 TLS_TRANSPORT_SOCKET = "envoy.transport_sockets.tls"
+SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
+"""On Envoy's machine: where Debian, Ubuntu, Alpine and Envoy's own images keep it. Envoy does not look for it itself
+(`system_root_certs` is for gRPC's client)."""
 
 
 def downstream_transport_socket(listener: Listener, materials: Materials) -> base_pb2.TransportSocket:
@@ -57,7 +60,7 @@ def _verify(common: tls_pb2.CommonTlsContext, server_name: str, tls: UpstreamTls
     )
     context = common_pb2.CertificateValidationContext(match_typed_subject_alt_names=[subject])
     if tls.ca_file is None:
-        context.system_root_certs.SetInParent()
+        context.trusted_ca.filename = SYSTEM_CA_FILE
         common.validation_context.CopyFrom(context)
         return
     common.combined_validation_context.CopyFrom(
