@@ -78,16 +78,21 @@ def measure(stand: Stand, generator: Generator, cases: Sequence[Case], plan: Pla
 
 
 def sample(case: str, target: Target, generator: Generator, plan: Plan) -> Sample:
-    """Load one target once.
+    """Load one target; a run in which a request failed is no measurement and is repeated.
 
     Raises:
-        BenchError: a request failed, so the figures would describe something else.
+        BenchError: requests failed in every attempt.
     """
-    before = {role: program.cpu_seconds() for role, program in target.programs.items()}
-    load = generator.run(target.url, target.headers, connections=plan.connections, duration_s=plan.seconds)
-    if load.failures or not load.requests:
-        raise BenchError(f"{case}: {load.failures} of {load.requests} requests failed")
-    cpu_us = {
-        role: (program.cpu_seconds() - before[role]) * 1e6 / load.requests for role, program in target.programs.items()
-    }
-    return Sample(case, load, cpu_us)
+    for _ in range(_ATTEMPTS):
+        before = {role: program.cpu_seconds() for role, program in target.programs.items()}
+        load = generator.run(target.url, target.headers, connections=plan.connections, duration_s=plan.seconds)
+        if load.requests and not load.failures:
+            return Sample(case, load, {role: _cpu_us(role, target, before, load) for role in target.programs})
+    raise BenchError(f"{case}: {load.failures} of {load.requests} requests failed, {_ATTEMPTS} times in a row")
+
+
+_ATTEMPTS = 3
+
+
+def _cpu_us(role: str, target: Target, before: Mapping[str, float], load: Load) -> float:
+    return (target.programs[role].cpu_seconds() - before[role]) * 1e6 / load.requests

@@ -82,8 +82,8 @@ auth:
 rate_limits:
   per-user: {{rate: 1000000/second, key: [user]}}
 callouts:
-  ext_authz: {{endpoints: [{{address: {HOST}, port: {authz_port}}}]}}
-  ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}]}}
+  ext_authz: {{endpoints: [{{address: {HOST}, port: {authz_port}}}], timeout: 5s}}
+  ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}], message_timeout: 5s}}
 routes:
   - {{name: open, match: {{path_prefix: /open}}, auth: none, service: upstream}}
   - name: authz

@@ -94,7 +94,7 @@ def parse_wrk(output: str) -> Load:
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m|h)\b", output)
     percentiles = {
         int(found[1]): float(found[2]) * _SECONDS[found[3]]
-        for found in re.finditer(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m|h)$", output, re.MULTILINE)
+        for found in re.finditer(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m|h)\s*$", output, re.MULTILINE)
     }
     if total is None or not {50, 99} <= percentiles.keys():
         raise BenchError(f"wrk printed no report:\n{output}")

@@ -27,6 +27,11 @@ def test_wrk_report() -> None:
     assert Load(requests=1691, duration_s=4.0, p50_s=0.0005, p99_s=1.5, failures=0) == parse_wrk(WRK)
 
 
+def test_wrk_pads_short_units() -> None:
+    """A space after the figure, as wrk writes it for seconds, does not hide the figure."""
+    assert parse_wrk(WRK) == parse_wrk(WRK.replace("1.50s", "1.50s "))
+
+
 def test_wrk_failures_are_refusals_and_broken_connections() -> None:
     """Refused answers and socket errors both count as failures."""
     errors = "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 90\n"
