@@ -12,7 +12,7 @@ from typing import Protocol
 
 from control_plane.config.faults import Fault, Path, Position
 from control_plane.config.interpolation import Filling
-from control_plane.config.materials import Materials, read_materials, with_joined_paths
+from control_plane.config.materials import Materials, named_files, read_materials, with_joined_paths
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.reading import read_document
 from control_plane.config.rules.everything import check_everything
@@ -70,7 +70,7 @@ def load(path: str, files: Files, environment: Mapping[str, str], *, now: dateti
     report = Report(shaped.tree)
     check_everything(Check(shaped.gateway, declared, report, now))
     materials = read_materials(shaped.gateway, files, report, now)
-    loading.sources += materials
+    loading.sources += [file for _, file in named_files(shaped.gateway)]
     loading.faults += report.faults
     loading.warnings += report.warnings
     return loading.result(shaped.gateway, materials)

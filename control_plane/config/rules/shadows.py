@@ -33,6 +33,8 @@ def warn_shadowed_routes(check: Check) -> None:
         for host in route.hosts:
             for kind, path in paths_of(route.match):
                 seen.setdefault((host, kind, path), []).append(place)
+                if kind == "regex":
+                    seen.setdefault((host, "any regex", ""), []).append(place)
 
 
 def paths_of(match: Match) -> tuple[tuple[str, str], ...]:
@@ -54,6 +56,7 @@ def _candidates(seen: Mapping[_Bucket, list[int]], route: EffectiveRoute) -> lis
     for host in _hosts_covering(route.hosts[0]):
         found += seen.get((host, kind, path), ())
         if kind != "regex":
+            found += seen.get((host, "any regex", ""), ()) if kind == "path" else ()
             for prefix in _prefixes(path):
                 found += seen.get((host, "prefix", prefix), ())
         else:

@@ -21,12 +21,14 @@ def _check(text: str) -> None:
     assert all(fault.message and "\n" not in str(fault) for fault in result.faults)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     """Arbitrary text never raises."""
     _check(text)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes(content: bytes) -> None:
     """Neither do arbitrary bytes."""
@@ -35,7 +37,7 @@ def test_any_bytes(content: bytes) -> None:
     assert (result.gateway is None) == bool(result.faults)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(_SOUND)), st.lists(_WORDS, min_size=1, max_size=4), st.integers(0, 12))
 def test_damaged_documents(place: int, words: list[str], removed: int) -> None:
     """A sound document with something cut out and something else put in never raises."""
@@ -52,7 +54,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(
         ["listeners", "services", "auth", "rate_limits", "defaults", "callouts", "stores", "routes", "name"]
