@@ -53,8 +53,8 @@ def answer(message: bytes) -> Answer:
         ok = response.ok_response
         return Answer(
             status=200,
-            headers={each.header.key: each.header.raw_value.decode() for each in ok.response_headers_to_add},
-            upstream={each.header.key: each.header.raw_value.decode() for each in ok.headers},
+            headers={each.header.key: each.header.value for each in ok.response_headers_to_add},
+            upstream={each.header.key: each.header.value for each in ok.headers},
             removed=list(ok.headers_to_remove),
             removed_parameters=list(ok.query_parameters_to_remove),
             body="",
@@ -65,7 +65,7 @@ def answer(message: bytes) -> Answer:
     denied = response.denied_response
     return Answer(
         status=denied.status.code,
-        headers={each.header.key: each.header.raw_value.decode() for each in denied.headers},
+        headers={each.header.key: each.header.value for each in denied.headers},
         upstream={},
         removed=[],
         removed_parameters=[],

@@ -15,7 +15,7 @@ VALUES = st.binary(max_size=400)
 
 def option(name: str, value: bytes) -> base_pb2.HeaderValueOption:
     return base_pb2.HeaderValueOption(
-        header=base_pb2.HeaderValue(key=name, raw_value=value),
+        header=base_pb2.HeaderValue(key=name, value=value.decode(errors="replace")),
         append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
 
