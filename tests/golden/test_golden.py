@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 
@@ -19,8 +21,10 @@ from control_plane.translate.bootstrap import BootstrapSettings
 from control_plane.translate.plain import from_plain, message_named, to_plain
 from control_plane.translate.static import rendered_static
 from tests.golden.cases import CASES, Case, cases
+from tests.golden.second_decoder import compared, differences
 
 ALL = tuple(cases())
+CASES_BY_NAME = {case.name: case for case in ALL}
 each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 
 
@@ -67,6 +71,18 @@ def test_envoy_accepts(case: Case, envoy_binary: str, tmp_path: Path) -> None:
 def _without_verdict(output: str) -> str:
     """What Envoy said besides "configuration OK": warnings about deprecated fields are failures, too."""
     return "\n".join(line for line in output.splitlines() if line and not line.endswith("OK"))
+
+
+@each_case
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the package itself, against pydantic and Envoy's API
+def test_a_second_decoder_reads_the_same(case: Case) -> None:
+    """Every field of every resource for Envoy is read alike by envoy-data-plane, down to the innermost Any."""
+    for resource in _resources(case):
+        full_name = resource.type_url.rpartition("/")[2]
+        if not full_name.startswith("envoy."):
+            continue  # our own policies: envoy-data-plane has only Envoy's types
+
+        assert [] == differences(resource.body, full_name)
 
 
 @each_case
@@ -147,3 +163,17 @@ def test_bytes_do_not_depend_on_the_hash_seed() -> None:
     }
 
     assert len(outputs) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_second_decoder_would_notice() -> None:
+    """A resource whose bytes say something else than our decoder reads is told with the path of the difference."""
+    ours = CASES_BY_NAME["compression"].snapshot.of_type(resource_types.LISTENER)["public"]
+    listener = listener_pb2.Listener.FromString(ours.body)
+    listener.traffic_direction = base_pb2.OUTBOUND
+    listener.filter_chains[0].filters[
+        1
+    ].typed_config.value += b"\\x78\\x01"  # HttpConnectionManager.generate_request_id...
+
+    assert [] == differences(ours.body, "envoy.config.listener.v3.Listener")
+    assert ["envoy.config.listener.v3.Listener.traffic_direction: 2 is not 1"] == compared(listener, ours.body)
