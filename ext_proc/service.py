@@ -6,7 +6,7 @@ long as the upstream call, costs more CPU than all decisions together.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 import grpc
@@ -27,6 +27,7 @@ POLICY_METADATA = "x-gateway-policy"
 ROUTE_METADATA = "x-gateway-route"
 POLICY_WAIT_S = 0.3
 """How long a request may wait for a policy that xDS has not brought yet."""
+_END: object = grpc.aio.EOF
 EXTENSION_SLACK_S = 0.5
 """Envoy's timer runs this much longer than ours, so that ours decides."""
 
@@ -63,9 +64,7 @@ class ExternalProcessor:
         process: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.process)
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
 
-    async def process(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
-    ) -> AsyncIterator[bytes]:
+    async def process(self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         """One HTTP exchange."""
         names = _names(context)
         route = self._routes.get(names) or await self._found(names)
@@ -74,14 +73,7 @@ class ExternalProcessor:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
         exchange = Exchange(route, self._cache, self._metrics.route(route.name))
         try:
-            async for message in requests:
-                action = exchange.on(messages.read(message), self._unix_s())
-                if type(action) is Wait:
-                    yield messages.extension(action.at_most_s + EXTENSION_SLACK_S)
-                    action = await self._waited(exchange, action)
-                yield messages.write(action)
-                if action.last:
-                    return
+            await self._converse(exchange, context)
         except messages.MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
@@ -91,6 +83,17 @@ class ExternalProcessor:
             await context.abort(grpc.StatusCode.INTERNAL, "the exchange failed")
         finally:
             exchange.close()
+
+    async def _converse(self, exchange: Exchange, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
+        while (message := await context.read()) is not _END:
+            action = exchange.on(messages.read(message), self._unix_s())
+            if type(action) is Wait:
+                await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
+                action = await self._waited(exchange, action)
+            await context.write(messages.write(action))
+            if action.last:
+                return
 
     async def _waited(self, exchange: Exchange, wait: Wait) -> Action:
         """What the exchange does once the response that it waits for is there, or was given up."""
