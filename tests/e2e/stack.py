@@ -45,7 +45,8 @@ class Stack:
         """Nothing is started yet; the configuration is a copy that tests may edit."""
         own = len(_FLAGS) + len(DEMO_INSTANCES)
         stack = cls(folder, free_ports(1 + own))
-        stack.config.write_text(DEFAULT_CONFIG.read_text())
+        # Tests do not want to wait until an ejected instance is back.
+        stack.config.write_text(DEFAULT_CONFIG.read_text().replace("base_ejection_time: 10s", "base_ejection_time: 3s"))
         return stack
 
     @property
