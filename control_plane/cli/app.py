@@ -5,6 +5,7 @@ import typer
 from control_plane.cli.bootstrap import bootstrap
 from control_plane.cli.down import down
 from control_plane.cli.explain import explain
+from control_plane.cli.init import init
 from control_plane.cli.key import key
 from control_plane.cli.render import render
 from control_plane.cli.status import status
@@ -29,6 +30,7 @@ def gatewayctl() -> None:
 
 app.command()(up)
 app.command()(down)
+app.command()(init)
 app.command()(validate)
 app.command()(render)
 app.command()(explain)

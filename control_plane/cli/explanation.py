@@ -174,8 +174,8 @@ def _target(gateway: Gateway, route: EffectiveRoute) -> Iterator[str]:
             [
                 (
                     backend.service,
-                    _addresses(gateway.services[backend.service]),
                     f"{100 * backend.weight / total:.4g} %",
+                    _addresses(gateway.services[backend.service]),
                 )
                 for backend in route.backends
             ]
