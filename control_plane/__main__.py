@@ -4,8 +4,9 @@ import asyncio
 import ipaddress
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -14,8 +15,14 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from control_plane.admin.http import control_plane_app
 from control_plane.endpoints import Endpoint
+from control_plane.kubernetes.api import CredentialsError
+from control_plane.kubernetes.attached import Attached, attached
+from control_plane.kubernetes.config_map import ConfigMapFiles
+from control_plane.kubernetes.discovery import Discovery
+from control_plane.kubernetes.problems import Problem, Reference, config_map_reference
 from control_plane.metrics import Metrics
 from control_plane.reconciler import Reconciler
+from control_plane.reports import configuration_problems, discovery_problems, refusals
 from control_plane.settings import Settings
 from control_plane.state import LastGood
 from control_plane.xds.server import XdsServer
@@ -38,36 +45,75 @@ def _registry() -> CollectorRegistry:
 
 async def serve(settings: Settings) -> None:
     """Run until a signal comes."""
-    log = logger("control_plane")
+    environment = dict(os.environ)
     registry = _registry()
+    try:
+        async with attached(
+            settings.kubeconfig,
+            environment,
+            registry,
+            settings.config_map,
+            ConfigMapFiles(Path(settings.config).parent),
+        ) as cluster:
+            if settings.config_map is not None and cluster is None:
+                raise StartError("--config-map needs a cluster: --kubeconfig, or a pod's service account", exit_code=2)
+            await _serve(settings, environment, registry, cluster)
+    except CredentialsError as error:
+        raise StartError(str(error), exit_code=2) from error
+
+
+async def _serve(
+    settings: Settings, environment: Mapping[str, str], registry: CollectorRegistry, cluster: Attached | None
+) -> None:
+    log = logger("control_plane")
     metrics = Metrics(registry)
     store = Store()
     reconciler = Reconciler(
         path=settings.config,
-        environment=dict(os.environ),
+        environment=environment,
         store=store,
         metrics=metrics,
         last_good=LastGood(settings.state_dir) if settings.state_dir is not None else None,
         callouts=_callouts(settings),
+        discovery=cluster.discovery if cluster is not None else None,
     )
     xds = XdsServer(store, metrics)
     # Envoy's requests grow with what it knows: gRPC's 4 MiB would lock large ones out.
     server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB))
     server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
     draining = asyncio.Event()
-    app = control_plane_app(registry, store, reconciler, is_draining=draining.is_set, token=settings.http_token)
+    app = control_plane_app(
+        registry,
+        store,
+        reconciler,
+        is_draining=draining.is_set,
+        token=settings.http_token,
+        discovery=cluster.discovery if cluster is not None else None,
+    )
     xds_address = server.bind(settings.xds_address, name="xDS")
     async with (
         http_server(app, settings.http_address, name="HTTP") as http_address,
         _xds_running(server, xds, draining),
+        asyncio.TaskGroup() as tasks,
     ):
+        tasks.create_task(raise_on_signal(), name="signals")
+        if cluster is not None:
+            tasks.create_task(cluster.run(), name="cluster")
+            await cluster.first_config_map()
         await reconciler.start(strict=settings.strict_start)
         await server.set_serving(True)
         log.info("ready", xds=xds_address, http=http_address, config=settings.config)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(raise_on_signal(), name="signals")
-            tasks.create_task(reconciler.run(), name="reconciler")
-            tasks.create_task(store.run(), name="store")
+        tasks.create_task(reconciler.run(), name="reconciler")
+        tasks.create_task(store.run(), name="store")
+        if cluster is not None:
+            present = partial(_problems, settings, reconciler, store, cluster.discovery)
+            tasks.create_task(cluster.report(present), name="reports")
+
+
+def _problems(settings: Settings, reconciler: Reconciler, store: Store, discovery: Discovery) -> Iterator[Problem]:
+    yield from configuration_problems(reconciler.status.faults, settings.config_map)
+    yield from refusals(store.clients(), settings.config_map)
+    yield from discovery_problems(reconciler.gateway, discovery.cluster)
 
 
 @asynccontextmanager
@@ -136,6 +182,18 @@ def main(
         str,
         typer.Option(envvar="GATEWAY_EXT_PROC_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
     ] = "",
+    kubeconfig: Annotated[
+        str,
+        typer.Option(envvar="GATEWAY_KUBECONFIG", help="Default: KUBECONFIG, else the pod's own.", show_default=False),
+    ] = "",
+    config_map: Annotated[
+        str,
+        typer.Option(
+            envvar="GATEWAY_CONFIG_MAP",
+            help="NAMESPACE/NAME of a ConfigMap that is kept as files beside --config.",
+            show_default=False,
+        ),
+    ] = "",
     log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
     log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
 ) -> None:
@@ -152,6 +210,8 @@ def main(
         http_token=token,
         ext_authz_endpoint=ext_authz_endpoint,
         ext_proc_endpoint=ext_proc_endpoint,
+        kubeconfig=kubeconfig,
+        config_map=_config_map(config_map),
         log_level=_one_of("--log-level", log_level, LEVELS),
         log_format=cast(LogFormat, _one_of("--log-format", log_format, ("auto", "json", "console"))),
     )
@@ -162,6 +222,13 @@ def main(
         await serve(settings)
 
     sys.exit(run(started))
+
+
+def _config_map(text: str) -> Reference | None:
+    try:
+        return config_map_reference(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--config-map: {error}") from error
 
 
 def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -22,6 +22,9 @@ class Metrics:
         self.resources = Gauge(
             "gateway_resources", "Resources that are served.", ["gateway", "type"], registry=registry
         )
+        self.endpoint_updates = Counter(
+            "gateway_endpoint_updates", "Assignments published for changed endpoints alone.", registry=registry
+        )
         self.snapshot_time = Gauge(
             "gateway_snapshot_timestamp_seconds", "When the served snapshot changed.", ["gateway"], registry=registry
         )

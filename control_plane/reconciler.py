@@ -1,20 +1,24 @@
-"""From the configuration file to the store, again at each change; a faulty file changes nothing.
+"""From the configuration file and the cluster to the store, again at each change; a faulty file changes nothing.
 
 Owns the configuration that is served. Reading and translating run in a thread: they may take longer than open streams
-should wait.
+should wait. Endpoints do not wait for that: a change of one service becomes one assignment at once.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
 
 from control_plane.config.loading import Files, load
+from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.services import CalloutEndpoint
 from control_plane.config_file import Recording, Watch
 from control_plane.endpoints import Endpoint, Endpoints
+from control_plane.kubernetes.cluster import Affected, Discovered, services_of
+from control_plane.kubernetes.discovery import Discovery
 from control_plane.metrics import Metrics
 from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, short_name
 from control_plane.snapshot import Resource, Snapshot
@@ -25,6 +29,13 @@ from control_plane.translate.patches import PatchError
 from control_plane.xds.store import Store
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
+
+_PATIENCE_S = 5.0
+"""A new configuration waits so long for what it newly needs of the cluster; then it is served without."""
+_ATTEMPTS = 3
+"""A cluster that changes its services faster than they are translated shall not hold up a configuration for ever."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +58,21 @@ class ConfigStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Built:
+class _Text:
+    """A configuration without faults, as its files say it."""
+
     gateway: Gateway
-    snapshot: Snapshot
+    materials: Materials
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """Its snapshot, and what was known of the cluster when that was made."""
+
+    text: _Text
+    discovered: Discovered
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,7 @@ class Reconciler:
         last_good: LastGood | None = None,
         callouts: Mapping[str, Endpoint] | None = None,
         watch: Watch | None = None,
+        discovery: Discovery | None = None,
     ) -> None:
         """
         Args:
@@ -78,6 +101,7 @@ class Reconciler:
             environment: for `${NAME}` in it.
             last_good: where a good configuration is kept and looked for; None: nowhere.
             callouts: endpoints that take the place of the configured ones, by "ext_authz" and "ext_proc".
+            discovery: what knows Kubernetes, running; without it Kubernetes services have no endpoints.
         """
         self._path = path
         self._environment = environment
@@ -86,7 +110,8 @@ class Reconciler:
         self._last_good = last_good
         self._callouts = callouts or {}
         self._watch = watch or Watch()
-        self._endpoints: Endpoints = {}
+        self._discovery = discovery
+        self._building = asyncio.Lock()
         self._recording = Recording()
         self._served: _Built | None = None
         self._status = ConfigStatus(path, False, (), (), 0.0, 0.0, False)
@@ -102,48 +127,94 @@ class Reconciler:
         Raises:
             StartError: there is nothing to serve, or the file is faulty and `strict`; exit code 2.
         """
-        if await self._reload():
+        if await self._reload(patience_s=None):
             self._store.open()
             return
         if strict or not await self._serve_last_good():
             raise StartError("\n".join(self._status.faults), exit_code=2)
         self._store.open()
 
+    @property
+    def gateway(self) -> Gateway | None:
+        """What is served, as its files say it; None before there is anything."""
+        return self._served.text.gateway if self._served is not None else None
+
     async def run(self) -> None:
-        """Follow the file until cancelled."""
+        """Follow the file and the cluster until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_file(), name="configuration file")
+            if self._discovery is not None:
+                tasks.create_task(self._follow_cluster(self._discovery), name="cluster")
+
+    async def _follow_file(self) -> None:
         while True:
             await self._watch.changed(self._recording)
             await self._reload()
 
-    def set_endpoints(self, endpoints: Endpoints) -> None:
-        """Discovery found something: only the assignments that differ are built, and they are served at once."""
-        before, self._endpoints = self._endpoints, endpoints
+    async def _follow_cluster(self, discovery: Discovery) -> None:
+        while True:
+            affected = await discovery.take()
+            if self._served is not None and not self._take_endpoints(discovery, self._served, affected):
+                await self._rebuild()
+
+    def _take_endpoints(self, discovery: Discovery, served: _Built, affected: Affected) -> bool:
+        """Serve the assignments that differ, at once; False if more than endpoints may have changed."""
+        if affected.contents:
+            return False
+        text = served.text.gateway
+        found = {}
+        for name, reference in services_of(text, affected.services).items():
+            if name in text.services:
+                service = discovery.cluster.service_as_discovered(text.services[name])
+                if service != served.discovered.gateway.services[name]:
+                    return False
+            if name in _patched_assignments(text):
+                return False
+            found[name] = discovery.cluster.endpoints(reference)
+        self.set_endpoints(found)
+        return True
+
+    def set_endpoints(self, found: Endpoints) -> None:
+        """Discovery found something: only the assignments that differ are built, and they are served at once.
+
+        Args:
+            found: by cluster, of those that may have changed.
+        """
         served = self._served
         if served is None:
             return
-        feed = self._store.feeds[served.gateway.name]
-        for name in sorted(before.keys() | endpoints.keys()):
-            found = endpoints.get(name, ())
-            if before.get(name, ()) == found or name not in feed.current.snapshot.of_type(CLUSTER_LOAD_ASSIGNMENT):
-                continue
-            assignment = Resource.of(name, cluster_load_assignment(name, found))
-            changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({name})}
-            self._store.publish(served.gateway.name, feed.current.snapshot.with_resource(assignment), changes)
+        name = served.text.gateway.name
+        for cluster, resource in _changed_assignments(served, found).items():
+            snapshot = self._store.feeds[name].current.snapshot
+            changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({cluster})}
+            self._store.publish(name, snapshot.with_resource(resource), changes)
+            self._metrics.endpoint_updates.inc()
+        known = replace(served.discovered, endpoints={**served.discovered.endpoints, **found})
+        self._served = replace(served, discovered=known)
 
-    async def _reload(self) -> bool:
+    async def _reload(self, *, patience_s: float | None = _PATIENCE_S) -> bool:
         """Read the file and serve it; False, and everything stays as it is, if it is faulty."""
-        self._recording = recording = Recording()
-        outcome = await asyncio.to_thread(self._build, recording)
-        now = time.time()
-        self._metrics.config_reloads.labels("faulty" if isinstance(outcome, _Faulty) else "good").inc()
-        if isinstance(outcome, _Faulty):
-            self._note_faults(outcome.faults, now)
-            return False
-        self._publish(outcome)
-        self._status = ConfigStatus(self._path, True, (), outcome.warnings, now, now, False)
-        self._metrics.config_valid.set(1)
-        await asyncio.to_thread(self._keep, recording)
-        return True
+        async with self._building:
+            self._recording = recording = Recording()
+            outcome = await self._build(recording, patience_s)
+            now = time.time()
+            self._metrics.config_reloads.labels("faulty" if isinstance(outcome, _Faulty) else "good").inc()
+            if isinstance(outcome, _Faulty):
+                self._note_faults(outcome.faults, now)
+                return False
+            self._publish(outcome)
+            self._status = ConfigStatus(self._path, True, (), outcome.text.warnings, now, now, False)
+            self._metrics.config_valid.set(1)
+            await asyncio.to_thread(self._keep, recording)
+            return True
+
+    async def _rebuild(self) -> None:
+        """Translate what is served again: the cluster says something new about its services or Secrets."""
+        async with self._building:
+            served = self._served
+            outcome = await self._translate(served.text) if served is not None else None
+            if isinstance(outcome, _Built):
+                self._publish(outcome)
 
     async def _serve_last_good(self) -> bool:
         if self._last_good is None:
@@ -153,37 +224,72 @@ class Reconciler:
         except CorruptStateError as error:
             self._log.warning("last_good_ignored", reason=str(error))
             return False
-        outcome = await asyncio.to_thread(self._build, kept) if kept is not None else None
+        outcome = await self._build(kept, None) if kept is not None else None
         if not isinstance(outcome, _Built):
             return False
         self._publish(outcome)
         self._status = ConfigStatus(
-            self._path, False, self._status.faults, outcome.warnings, self._status.read_at, time.time(), True
+            self._path, False, self._status.faults, outcome.text.warnings, self._status.read_at, time.time(), True
         )
         self._log.error("serving_last_good", kept=str(self._last_good.path))
         return True
 
-    def _build(self, files: Files) -> _Built | _Faulty:
-        with self._metrics.build_seconds.time():
-            try:
-                loaded = load(self._path, files, self._environment, now=datetime.now(UTC))
-                if loaded.gateway is None:
-                    return _Faulty(tuple(str(fault) for fault in loaded.faults))
-                gateway = with_callouts(loaded.gateway, self._callouts)
-                snapshot = translate(gateway, self._endpoints, loaded.materials)
-            except PatchError as error:
-                return _Faulty((f"{self._path}: {error}",))
-            except Exception:
-                # Ours, not the operator's; but what is being served must not end with it.
-                self._log.exception("configuration_not_translated")
-                return _Faulty((f"{self._path}: cannot be translated: a fault of the gateway, see its log",))
-            return _Built(gateway, snapshot, tuple(str(warning) for warning in loaded.warnings))
+    async def _build(self, files: Files, patience_s: float | None) -> _Built | _Faulty:
+        """
+        Args:
+            patience_s: how long to wait for what the cluster knows of services that are new in it; None: for ever.
+        """
+        began = time.perf_counter()
+        text = await asyncio.to_thread(self._guarded, self._read, files)
+        read_s = time.perf_counter() - began
+        if isinstance(text, _Faulty):
+            return text
+        if self._discovery is not None:
+            await self._discovery.prepare(text.gateway, patience_s)
+        began = time.perf_counter()
+        outcome = await self._translate(text)
+        self._metrics.build_seconds.observe(read_s + time.perf_counter() - began)
+        return outcome
+
+    def _read(self, files: Files) -> _Text | _Faulty:
+        loaded = load(self._path, files, self._environment, now=datetime.now(UTC))
+        if loaded.gateway is None:
+            return _Faulty(tuple(str(fault) for fault in loaded.faults))
+        gateway = with_callouts(loaded.gateway, self._callouts)
+        return _Text(gateway, loaded.materials, tuple(str(warning) for warning in loaded.warnings))
+
+    async def _translate(self, text: _Text) -> _Built | _Faulty:
+        """The snapshot of what the cluster knows at the end, not at the begin: it may change meanwhile."""
+        for _ in range(_ATTEMPTS):
+            discovered = self._discover(text.gateway)
+            outcome = await asyncio.to_thread(self._guarded, _built, text, discovered)
+            if isinstance(outcome, _Faulty):
+                return outcome
+            newest = self._discover(text.gateway)
+            if (newest.gateway, newest.materials) == (discovered.gateway, discovered.materials):
+                return _with_endpoints(outcome, newest)
+        return outcome
+
+    def _guarded(self, function: Callable[P, R | _Faulty], *args: P.args, **kwargs: P.kwargs) -> R | _Faulty:
+        try:
+            return function(*args, **kwargs)
+        except PatchError as error:
+            return _Faulty((f"{self._path}: {error}",))
+        except Exception:
+            # Ours, not the operator's; but what is being served must not end with it.
+            self._log.exception("configuration_not_translated")
+            return _Faulty((f"{self._path}: cannot be translated: a fault of the gateway, see its log",))
+
+    def _discover(self, gateway: Gateway) -> Discovered:
+        return self._discovery.cluster.discovered(gateway) if self._discovery is not None else Discovered(gateway)
 
     def _publish(self, built: _Built) -> None:
-        name = built.gateway.name
+        name = built.text.gateway.name
         changes = self._store.publish(name, built.snapshot)
-        new_warnings = set(built.warnings) - set(self._served.warnings if self._served else ())
+        new_warnings = set(built.text.warnings) - set(self._served.text.warnings if self._served else ())
         self._served = built
+        if self._discovery is not None:
+            self._discovery.settle(built.text.gateway)
         for warning in sorted(new_warnings):
             self._log.warning("configuration_warning", warning=warning)
         if changes:
@@ -210,6 +316,34 @@ class Reconciler:
             self._last_good.save(recording.contents, recording.matches)
         except OSError as error:
             self._log.warning("last_good_not_kept", directory=str(self._last_good.directory), reason=str(error))
+
+
+def _built(text: _Text, discovered: Discovered) -> _Built:
+    materials = {**text.materials, **discovered.materials}
+    return _Built(text, discovered, translate(discovered.gateway, discovered.endpoints, materials))
+
+
+def _with_endpoints(built: _Built, newest: Discovered) -> _Built:
+    """The snapshot with the endpoints that changed while it was made; it must not go back to what was."""
+    patched = _patched_assignments(built.text.gateway)
+    found = {name: endpoints for name, endpoints in newest.endpoints.items() if name not in patched}
+    snapshot = built.snapshot
+    for resource in _changed_assignments(built, found).values():
+        snapshot = snapshot.with_resource(resource)
+    known = {**built.discovered.endpoints, **found}
+    return replace(built, snapshot=snapshot, discovered=replace(built.discovered, endpoints=known))
+
+
+def _changed_assignments(built: _Built, found: Endpoints) -> Mapping[str, Resource]:
+    """The assignments, by cluster, of those that have other endpoints than the snapshot was made of."""
+    served = built.snapshot.of_type(CLUSTER_LOAD_ASSIGNMENT)
+    before = built.discovered.endpoints
+    changed = sorted(name for name, endpoints in found.items() if name in served and before.get(name, ()) != endpoints)
+    return {name: Resource.of(name, cluster_load_assignment(name, found[name])) for name in changed}
+
+
+def _patched_assignments(gateway: Gateway) -> frozenset[str]:
+    return frozenset(patch.name for patch in gateway.envoy_patches if patch.type == "endpoints")
 
 
 def with_callouts(gateway: Gateway, endpoints: Mapping[str, Endpoint]) -> Gateway:

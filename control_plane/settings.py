@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.kubernetes.problems import Reference
 from gateway_runtime.telemetry import LogFormat
 
 
@@ -22,5 +23,9 @@ class Settings:
     ext_authz_endpoint: str
     """host:port or unix:/path that takes the place of the configured endpoints; "" leaves them."""
     ext_proc_endpoint: str
+    kubeconfig: str
+    """"" uses the pod's service account, or KUBECONFIG."""
+    config_map: Reference | None
+    """A ConfigMap whose keys are kept as files beside `config`."""
     log_level: str
     log_format: LogFormat

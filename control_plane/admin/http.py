@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
-from control_plane.admin.status import status
+from control_plane.admin.status import cluster_status, status
+from control_plane.kubernetes.discovery import Discovery
 from control_plane.reconciler import Reconciler
 from control_plane.xds.store import Store
 from gateway_runtime.admin import admin_app
@@ -24,6 +25,7 @@ def control_plane_app(
     *,
     is_draining: Callable[[], bool],
     token: str = "",
+    discovery: Discovery | None = None,
 ) -> web.Application:
     """
     Args:
@@ -38,7 +40,8 @@ def control_plane_app(
         return None if store.is_open else "no configuration yet"
 
     async def api_status(_request: web.Request) -> web.Response:
-        body = orjson.dumps(status(reconciler.status, store))
+        cluster = cluster_status(discovery, reconciler.gateway) if discovery is not None else None
+        body = orjson.dumps(status(reconciler.status, store, cluster))
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     app = admin_app(registry, readiness)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from control_plane.config.model.gateway import Gateway
+from control_plane.kubernetes.discovery import Discovery
 from control_plane.reconciler import ConfigStatus
 from control_plane.resource_types import DELIVERY_ORDER, short_name
 from control_plane.xds.store import Client, Feed, Store
@@ -67,23 +69,45 @@ class GatewayStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """What is known of Kubernetes. While a watch fails, what was known before is served."""
+
+    watches: tuple[dict[str, str | bool], ...]
+    problems: dict[str, str]
+    """Why a service has no endpoints, by its name; why a TLS Secret cannot serve, by namespace/name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All of it."""
 
     config: ConfigStatus
     gateways: tuple[GatewayStatus, ...]
     nodes: tuple[NodeStatus, ...]
+    kubernetes: ClusterStatus | None
+    """None outside of a cluster."""
     time: float
     """Seconds since the epoch."""
 
 
-def status(config: ConfigStatus, store: Store) -> Status:
+def cluster_status(discovery: Discovery, gateway: Gateway | None) -> ClusterStatus:
+    """Of what one gateway needs."""
+    return ClusterStatus(
+        watches=tuple(
+            {"watched": str(one.watched), "synced": one.synced, "error": one.error} for one in discovery.status()
+        ),
+        problems=dict(discovery.cluster.problems(gateway)) if gateway is not None else {},
+    )
+
+
+def status(config: ConfigStatus, store: Store, cluster: ClusterStatus | None = None) -> Status:
     """How things stand now."""
     now, wall = store.clock(), time.time()
     return Status(
         config=config,
         gateways=tuple(_gateway(feed, wall) for _, feed in sorted(store.feeds.items())),
         nodes=tuple(_node(client, now, wall) for client in store.clients()),
+        kubernetes=cluster,
         time=wall,
     )
 

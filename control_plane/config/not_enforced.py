@@ -36,18 +36,6 @@ def _redis(gateway: Gateway) -> Iterable[Path]:
     return (("stores", key) for key in ("rate_limits", "cache") if getattr(gateway.stores, key) == "redis")
 
 
-def _kubernetes(gateway: Gateway) -> Iterable[Path]:
-    for name, service in gateway.services.items():
-        if service.kubernetes is not None:
-            yield ("services", name, "kubernetes")
-    for name, callout in (("ext_authz", gateway.callouts.ext_authz), ("ext_proc", gateway.callouts.ext_proc)):
-        if callout.kubernetes is not None:
-            yield ("callouts", name, "kubernetes")
-    for place, listener in enumerate(gateway.listeners):
-        if any(certificate.kubernetes_secret is not None for certificate in listener.tls or ()):
-            yield ("listeners", place, "tls")
-
-
 def _sidecar(gateway: Gateway) -> Iterable[Path]:
     return [("mode",)] if gateway.mode == "sidecar" else []
 
@@ -65,7 +53,6 @@ NOT_ENFORCED: tuple[Feature, ...] = (
     Feature("keys are not fetched, so its routes answer 503 (jwks_file, secret)", _fetched_keys),
     Feature("revoked tokens pass", _revocation),
     Feature("the store is memory", _redis),
-    Feature("nothing is discovered in Kubernetes", _kubernetes),
     Feature("the gateway behaves as at the edge", _sidecar),
     Feature("no traces are sent", _tracing),
     Feature("no patch is applied", _envoy_patches),

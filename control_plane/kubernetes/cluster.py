@@ -1,7 +1,7 @@
 """What is known of all watched objects, and what follows from it for the services of a gateway."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from control_plane.config.model.gateway import Gateway
@@ -18,7 +18,8 @@ from control_plane.endpoints import (
 )
 from control_plane.kubernetes.list_watch import Change, Changed, Listed
 from control_plane.kubernetes.parsing import ObjectContent
-from control_plane.kubernetes.watched import Watched, kubernetes_services
+from control_plane.kubernetes.tls_secrets import TlsSecrets
+from control_plane.kubernetes.watched import Kind, Watched, kubernetes_secrets, kubernetes_services
 
 Known = EndpointSlice | ServiceSpec | ObjectContent
 
@@ -46,6 +47,17 @@ class Affected:
         return Affected(self.services | other.services, self.contents | other.contents)
 
 
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """One configuration together with what the cluster knows for it at one moment."""
+
+    gateway: Gateway
+    """As in the file, but for what the cluster says of its services (see `Cluster.service_as_discovered`)."""
+    endpoints: Endpoints = field(default_factory=dict)
+    materials: Mapping[str, bytes] = field(default_factory=dict)
+    """TLS pairs by `namespace/name#tls.crt` and `namespace/name#tls.key`."""
+
+
 class Cluster:
     """Services, slices, Secrets and ConfigMaps by name. `apply` every change; ask for what follows from it."""
 
@@ -54,6 +66,7 @@ class Cluster:
         self._services: dict[ServiceKey, ServiceSpec] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._merges: dict[tuple[ServiceKey, str], SliceMerge] = {}
+        self._tls = TlsSecrets()
 
     def apply(self, watched: Watched, change: Change[Known]) -> Affected:
         """Take in a change of one list/watch and say what it affects.
@@ -134,24 +147,27 @@ class Cluster:
         merge = self._merges.setdefault((key, reference.port), SliceMerge(reference.port))
         return merge.merge(self._slices.get(key, {}), self._services.get(key))
 
-    def all_endpoints(self, gateway: Gateway) -> Endpoints:
-        """Of every service of a gateway that discovery is responsible for."""
-        found = {name: self.endpoints(reference) for name, reference in kubernetes_services(gateway)}
+    def discovered(self, gateway: Gateway) -> Discovered:
+        """All that is known for one configuration. The snapshot of it may be made in another thread."""
+        services = {name: self.service_as_discovered(service) for name, service in gateway.services.items()}
+        endpoints = {name: self.endpoints(reference) for name, reference in kubernetes_services(gateway)}
         wanted = {(_key(reference), reference.port) for _, reference in kubernetes_services(gateway)}
         for forgotten in self._merges.keys() - wanted:
             del self._merges[forgotten]
-        return MappingProxyType(found)
+        secrets = (Watched(namespace, Kind.SECRETS, name) for namespace, name in kubernetes_secrets(gateway))
+        self._tls.take({f"{one.namespace}/{one.name}": self.content(one) for one in secrets})
+        return Discovered(
+            gateway if services == gateway.services else gateway.model_copy(update={"services": services}),
+            MappingProxyType(endpoints),
+            MappingProxyType({**self._tls.materials}),
+        )
 
-    def as_discovered(self, gateway: Gateway) -> Gateway:
-        """The gateway with what the cluster says about its services, as if it stood in the file.
+    def service_as_discovered(self, service: Service) -> Service:
+        """The service with what the cluster says about it, as if it stood in the file.
 
         An ExternalName Service, and one whose slices hold a host name, is a DNS service: Envoy's EDS takes addresses
         only. appProtocol sets the protocol of a service for which the file says none.
         """
-        services = {name: self._service_as_discovered(service) for name, service in gateway.services.items()}
-        return gateway if services == gateway.services else gateway.model_copy(update={"services": services})
-
-    def _service_as_discovered(self, service: Service) -> Service:
         if service.kubernetes is None:
             return service
         said: dict[str, object] = {}
@@ -179,8 +195,12 @@ class Cluster:
         return Dns(host=named[0].address, port=named[0].port) if named else None
 
     def problems(self, gateway: Gateway) -> Mapping[str, str]:
-        """Why a service has no endpoint, by its name in gateway.yaml; services that have some are not in it."""
-        return {name: text for name, reference in kubernetes_services(gateway) for text in self._problem(reference)}
+        """Why a service has no endpoint or a listener no certificate, by its name in gateway.yaml or `namespace/name`.
+
+        Those of Secrets are as of the last call of `discovered`.
+        """
+        services = {name: text for name, reference in kubernetes_services(gateway) for text in self._problem(reference)}
+        return {**services, **self._tls.faults}
 
     def _problem(self, reference: KubernetesService) -> Iterator[str]:
         key = _key(reference)

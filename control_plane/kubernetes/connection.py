@@ -7,7 +7,6 @@ longer verifies) are read again from where they came, into the same connection p
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
@@ -18,38 +17,11 @@ from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import load_incluster_config
 from kubernetes.aio.config.kube_config import load_kube_config
 
+from control_plane.kubernetes.api import Answer, ConnectionLostError, CredentialsError, Stream
 from control_plane.kubernetes.list_watch import SILENCE_S
 
 REQUEST_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10
-
-
-class CredentialsError(Exception):
-    """Neither a kubeconfig nor a pod's service account can be read."""
-
-
-class ConnectionLostError(Exception):
-    """No answer came: unreachable, broken, too slow, or no credentials to ask with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    body: bytes
-    retry_after: str | None = None
-
-
-class Stream(Protocol):
-    """The answer to a watch while it comes."""
-
-    status: int
-    retry_after: str | None
-
-    def lines(self) -> AsyncIterator[bytes]:
-        """Raises ConnectionLostError, TimeoutError after SILENCE_S without a byte."""
-
-    async def body(self) -> bytes:
-        """All of it, of an answer that is no stream."""
 
 
 class Credentials(Protocol):

@@ -1,6 +1,7 @@
 """Keeps a `Cluster` up to date: one watcher for everything that the configurations of this control plane need."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Never
@@ -9,17 +10,21 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from control_plane.config.model.gateway import Gateway
+from control_plane.kubernetes.api import Api
 from control_plane.kubernetes.cluster import Affected, Cluster, Known
 from control_plane.kubernetes.list_watch import Change
 from control_plane.kubernetes.parsing import (
+    ObjectContent,
     Parse,
     parse_config_map,
     parse_endpoint_slice,
     parse_secret,
     parse_service,
 )
-from control_plane.kubernetes.watched import Kind, Watched
-from control_plane.kubernetes.watcher import Api, Watcher, explain
+from control_plane.kubernetes.watched import Kind, Watched, watched_by
+from control_plane.kubernetes.watcher import Watcher, explain
+from gateway_runtime.telemetry import logger
 
 _PARSERS: Mapping[Kind, Parse[Known]] = {
     Kind.SERVICES: parse_service,
@@ -27,6 +32,9 @@ _PARSERS: Mapping[Kind, Parse[Known]] = {
     Kind.SECRETS: parse_secret,
     Kind.CONFIG_MAPS: parse_config_map,
 }
+
+_SILENT_WAIT_S = 2.0
+"""A first answer that takes longer than this is worth a line in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +52,29 @@ class Discovery:
     """`want` what has to be watched, `run`, and `take` what changed."""
 
     def __init__(
-        self, api: Api, *, random: Callable[[], float], monotonic: Callable[[], float], registry: CollectorRegistry
+        self,
+        api: Api,
+        *,
+        random: Callable[[], float],
+        monotonic: Callable[[], float],
+        registry: CollectorRegistry,
+        always: frozenset[Watched] = frozenset(),
+        on_always: Callable[[ObjectContent], None] = lambda _: None,
     ) -> None:
+        """
+        Args:
+            always: single objects that are watched whatever the configurations need.
+            on_always: told what they are, at each change; not when they are deleted.
+        """
         self.cluster = Cluster()
         self._api = api
         self._random = random
         self._monotonic = monotonic
         self._watchers: dict[Watched, Watcher[Known]] = {}
         self._tasks: dict[Watched, asyncio.Task[Never]] = {}
-        self._wanted: frozenset[Watched] = frozenset()
+        self._always = always
+        self._on_always = on_always
+        self._wanted = always
         self._want_changed = asyncio.Event()
         self._affected = Affected()
         self._changed = asyncio.Event()
@@ -63,6 +85,31 @@ class Discovery:
         """Watch exactly these from now on; what is not among them is forgotten."""
         self._wanted = watched
         self._want_changed.set()
+
+    async def prepare(self, gateway: Gateway, patience_s: float | None) -> None:
+        """Watch what a new configuration needs besides what is watched now, and wait for the first answers.
+
+        Args:
+            patience_s: after so long it has to do without those that are missing; None waits for ever.
+        """
+        needed = watched_by(gateway)
+        self.want(self._wanted | needed)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._wait_and_say_so(needed)
+
+    async def _wait_and_say_so(self, needed: frozenset[Watched]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SILENT_WAIT_S):
+                await self.wait_for(needed)
+                return
+        missing = sorted(str(one) for one in needed if not self.answered(frozenset({one})))
+        logger("kubernetes").warning("waiting_for_kubernetes", missing=missing)
+        await self.wait_for(needed)
+
+    def settle(self, gateway: Gateway) -> None:
+        """This configuration is served now: what only an older one needed is forgotten."""
+        self.want(watched_by(gateway) | self._always)
 
     async def run(self) -> Never:
         async with asyncio.TaskGroup() as tasks:
@@ -89,7 +136,11 @@ class Discovery:
         )
 
     def _on_change(self, watched: Watched, change: Change[Known]) -> None:
-        self._note(self.cluster.apply(watched, change))
+        affected = self.cluster.apply(watched, change)
+        if watched not in self._always:
+            self._note(affected)
+        elif affected and (content := self.cluster.content(watched)) is not None:
+            self._on_always(content)
 
     def _note(self, affected: Affected) -> None:
         if affected:

@@ -1,31 +1,19 @@
 """Runs one list/watch: does what the state machine says, and nothing that it does not say."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Generic, Never, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, Never, TypeVar
 
-import structlog
-
-from control_plane.kubernetes.connection import Answer, ConnectionLostError, Stream
+from control_plane.kubernetes.api import Api, ConnectionLostError, Stream
 from control_plane.kubernetes.list_watch import Change, Failure, ListPage, ListWatch, Watch
 from control_plane.kubernetes.parsing import Parse, UnreadableError, parse_event, parse_failure, parse_page
 from control_plane.kubernetes.watched import Watched
+from gateway_runtime.telemetry import logger
 
 T = TypeVar("T")
 
 _YIELD_EVERY = 20
 """Events taken from one chunk before other tasks get a turn."""
-
-
-class Api(Protocol):
-    """What a watcher needs of a connection."""
-
-    async def request(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Answer: ...
-
-    def watch(self, path: str, query: Mapping[str, str]) -> AbstractAsyncContextManager[Stream]: ...
-
-    async def renew_credentials(self) -> None: ...
 
 
 class Watcher(Generic[T]):
@@ -54,7 +42,7 @@ class Watcher(Generic[T]):
         self._on_progress = on_progress
         self._monotonic = monotonic
         self._sleep = sleep
-        self._log = structlog.get_logger().bind(watched=str(watched))
+        self._log = logger("kubernetes").bind(watched=str(watched))
         self._logged: tuple[int, str] | None = None
 
     async def run(self) -> Never:

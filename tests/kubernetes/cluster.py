@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import orjson
 from kubernetes.aio.client.configuration import Configuration
 
-from control_plane.kubernetes.connection import Answer, Connection, Credentials, from_kubeconfig
+from control_plane.kubernetes.api import Answer
+from control_plane.kubernetes.connection import Connection, Credentials, from_kubeconfig
 from tests.kubernetes.api_server import ApiServer
 from tests.kubernetes.store import Object
 

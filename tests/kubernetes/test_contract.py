@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from control_plane.kubernetes.connection import Stream
+from control_plane.kubernetes.api import Stream
 from tests.kubernetes.cluster import SLICES, Namespace, endpoint_slice
 from tests.kubernetes.store import Object
 
