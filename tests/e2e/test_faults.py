@@ -1,6 +1,7 @@
 """Parts of the gateway and services behind it fail."""
 
 import asyncio
+import uuid
 from collections import Counter
 
 import aiohttp
@@ -44,8 +45,7 @@ def test_a_killed_ext_proc_fails_open(stack: Stack) -> None:
 def test_a_killed_instance_is_retried_elsewhere(stack: Stack) -> None:
     """The other instance answers."""
     url = stack.url + "/api/matching/1"
-    with stack.client(**stack.bearer("instances")) as client:
-        _until_both_answer(client)
+    _until_both_answer(stack)
     with load(url, headers=stack.bearer("instance"), clients=2, pause_s=0.05) as tally:
         tally.until_more(5)
         stack.until_restarted("matching-2", stack.kill("matching-2"))
@@ -57,8 +57,8 @@ def test_a_killed_instance_is_retried_elsewhere(stack: Stack) -> None:
 def test_an_instance_that_fails_is_left_out(stack: Stack) -> None:
     """After three 503s it gets no requests, and no client has seen one."""
     control = f"{stack.demo('matching-1')}/demo"
+    _until_both_answer(stack)
     with stack.client(**stack.bearer("ejection")) as client:
-        _until_both_answer(client)
         httpx.put(f"{control}/behaviour", json={"status": 503})
         try:
             instances = Counter(_instance(client) for _ in range(12))
@@ -77,9 +77,14 @@ def _instance(client: httpx.Client) -> str:
     return str(answer.json()["instance"])
 
 
-def _until_both_answer(client: httpx.Client) -> None:
+def _until_both_answer(stack: Stack) -> None:
     """An earlier test may have had one of them left out; of two, only one ever is."""
-    until(lambda: {_instance(client), _instance(client)} == {"matching-1", "matching-2"}, "both answer")
+
+    def both() -> bool:
+        with stack.client(**stack.bearer(f"waiting {uuid.uuid4()}")) as client:  # each with a limit of its own
+            return {_instance(client), _instance(client)} == {"matching-1", "matching-2"}
+
+    until(both, "both answer")
 
 
 def test_weights_are_kept(stack: Stack) -> None:
