@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from typing import Never
 
 from prometheus_client import CollectorRegistry
 
@@ -16,7 +17,7 @@ from ext_proc.policies import PolicyStore
 from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
 from ext_proc.sinks import POLICY_TYPE, PolicySink
-from gateway_runtime.admin import admin_app, serve_http
+from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
@@ -33,12 +34,39 @@ async def serve_worker(settings: Settings) -> None:
     """Serve Process streams on one address until a signal; SERVING as soon as the first policies are in force."""
     log = logger("ext_proc")
     policies = PolicyStore()
-    store = MemoryStore(max_bytes=settings.cache_bytes, max_entries=settings.cache_entries)
-    flights = Flights()
+    cache = Cache(
+        MemoryStore(max_bytes=settings.cache_bytes, max_entries=settings.cache_entries),
+        Flights(),
+        wait_s=settings.wait_s,
+    )
     registry = CollectorRegistry()
     ready = asyncio.Event()
+    xds = _xds_client(settings, policies, ready)
+    metrics = Metrics(registry, cache.store)
+    processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics)
     server = GrpcServer(ServerOptions(max_receive_bytes=MAX_MESSAGE_BYTES))
-    xds = XdsClient(
+    server.server.add_generic_rpc_handlers((processor.handler(),))
+    address = server.bind(settings.addresses[0], name="ext_proc")
+    admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
+    async with http_server(admin, settings.admin_addresses[0], name="ext_proc admin") as admin_address:
+
+        async def announce() -> None:
+            await ready.wait()
+            await server.set_serving(True)
+            log.info("ready", address=address, admin=admin_address, policies=len(policies))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
+            tasks.create_task(xds.run(), name="xds")
+            tasks.create_task(announce(), name="announce")
+            tasks.create_task(_expire(policies, processor, cache), name="expiry")
+            tasks.create_task(raise_on_signal(), name="signals")
+            if settings.worker_of is not None:
+                tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
+
+
+def _xds_client(settings: Settings, policies: PolicyStore, ready: asyncio.Event) -> XdsClient:
+    return XdsClient(
         target=settings.xds_address,
         node_id=settings.node_id,
         user_agent_name=USER_AGENT_NAME,
@@ -46,38 +74,15 @@ async def serve_worker(settings: Settings) -> None:
         sinks={POLICY_TYPE: PolicySink(policies, time.monotonic)},
         on_ready=ready.set,
     )
-    processor = ExternalProcessor(
-        policies=policies,
-        source=xds,
-        cache=Cache(store, flights, wait_s=settings.wait_s),
-        metrics=Metrics(registry, store),
-    )
-    server.server.add_generic_rpc_handlers((processor.handler(),))
-    address = server.bind(settings.addresses[0], name="ext_proc")
-    admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
 
-    async def announce() -> None:
-        await ready.wait()
-        await server.set_serving(True)
-        log.info("ready", address=address, admin=settings.admin_addresses[0], policies=len(policies))
 
-    async def expire() -> None:
-        while True:
-            await asyncio.sleep(EXPIRY_INTERVAL_S)
-            policies.expire(time.monotonic())
-            processor.forget_routes()
-            store.expire(time.time())
-            flights.expire(time.time())
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
-        tasks.create_task(serve_http(admin, settings.admin_addresses[0], name="ext_proc admin"), name="admin")
-        tasks.create_task(xds.run(), name="xds")
-        tasks.create_task(announce(), name="announce")
-        tasks.create_task(expire(), name="expiry")
-        tasks.create_task(raise_on_signal(), name="signals")
-        if settings.worker_of is not None:
-            tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
+async def _expire(policies: PolicyStore, processor: ExternalProcessor, cache: Cache) -> Never:
+    """Free what time has made useless."""
+    while True:
+        await asyncio.sleep(EXPIRY_INTERVAL_S)
+        policies.expire(time.monotonic())
+        processor.forget_routes()
+        cache.expire(time.time())
 
 
 async def serve_workers(settings: Settings) -> None:

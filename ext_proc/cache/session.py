@@ -47,6 +47,11 @@ class Cache:
         self.wait_s = wait_s
         self._filling: dict[str, set[CacheSession]] = {}
 
+    def expire(self, now: float) -> None:
+        """Free what time has made useless; call it once a second or so."""
+        self.store.expire(now)
+        self.flights.expire(now)
+
     def begin_fill(self, uri: str, session: "CacheSession") -> None:
         self._filling.setdefault(uri, set()).add(session)
 

@@ -1,0 +1,95 @@
+"""`python -m ext_proc` as a process: readiness, health, workers, NACK, end."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import aiohttp
+import grpc
+from grpc_health.v1 import health_pb2
+
+from tests.feature.ext_authz.harness import control_plane
+from tests.feature.ext_authz.test_process import health
+from tests.feature.ext_proc.harness import Stream, ext_proc, policy, snapshot
+
+
+async def test_life_of_a_process() -> None:
+    """It is ready with its first policies, answers, shows metrics and ends with status 0 on SIGTERM."""
+    async with control_plane() as plane:
+        plane.publish(snapshot(policy()))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            address, admin = str(ready["address"]), str(ready["admin"])
+            async with grpc.aio.insecure_channel(address) as channel:
+                await Stream(channel, "proc-1").fetches()
+                hit = await Stream(channel, "proc-1").asks()
+            async with aiohttp.ClientSession() as client:
+                statuses = [(await client.get(f"http://{admin}{path}")).status for path in ("/healthz", "/readyz")]
+                metrics = await (await client.get(f"http://{admin}/metrics")).text()
+
+            assert hit.immediate_response.body == b"body"
+            assert statuses == [200, 200]
+            assert 'gateway_cache_requests_total{outcome="hit",route="items"} 1.0' in metrics
+            assert await health(address) == health_pb2.HealthCheckResponse.SERVING
+            assert await process.end() == 0
+
+
+async def test_not_ready_without_policies(tmp_path: Path) -> None:
+    """Until the first policies are there it is NOT_SERVING; SIGINT ends it all the same."""
+    address = f"unix:{tmp_path}/proc.sock"
+    async with ext_proc("127.0.0.1:1", "--address", address) as process:
+        assert await health(address) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+        process.process.send_signal(signal.SIGINT)
+
+        assert await process.process.wait() == 0
+
+
+async def test_a_policy_that_cannot_be_enforced_is_refused_and_the_last_good_ones_stay() -> None:
+    """NACK, with the reason in the log."""
+    async with control_plane() as plane:
+        plane.publish(snapshot(policy()))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            bad = policy("proc-2")
+            bad.request.remove_headers.append("host")
+            plane.publish(snapshot(policy(), bad))
+            refused = await process.line("xds_response_rejected")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+                answer = await Stream(channel, "proc-1").asks()
+
+            assert "request.headers.remove.host" in str(refused["reason"])
+            assert answer.HasField("request_headers")
+
+
+async def test_an_open_exchange_is_finished_before_the_end() -> None:
+    """SIGTERM in the middle of a miss: it is stored and answered, then the process ends."""
+    async with control_plane() as plane:
+        plane.publish(snapshot(policy()))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+                stream = Stream(channel, "proc-1")
+                await stream.asks()
+                process.process.terminate()
+                ended = asyncio.create_task(process.process.wait())
+                await stream.responds({"content-length": "4"})
+                last = await stream.sends(b"body")
+
+                assert last.HasField("response_body")
+                assert await stream.is_ended()
+                assert await ended == 0
+
+
+async def test_workers(tmp_path: Path) -> None:
+    """Two workers serve two sockets and end with their parent."""
+    async with control_plane() as plane:
+        plane.publish(snapshot(policy()))
+        arguments = ["--workers", "2", "--address", f"unix:{tmp_path}/proc.sock"]
+        async with ext_proc(plane.address, *arguments) as process:
+            await process.line("ready", 2)
+            for number in range(2):
+                async with grpc.aio.insecure_channel(f"unix:{tmp_path}/proc-{number}.sock") as channel:
+                    assert (await Stream(channel, "proc-1").asks()).HasField("request_headers")
+
+            assert await process.end() == 0

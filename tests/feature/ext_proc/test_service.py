@@ -1,0 +1,185 @@
+"""ExternalProcessor over real streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ext_proc.cache.memory import MemoryStore
+from ext_proc.cache.session import Cache
+from ext_proc.cache.single_flight import Flights
+from ext_proc.metrics import Metrics
+from ext_proc.policies import PolicyStore
+from ext_proc.service import ExternalProcessor
+from gateway_runtime.grpc_server import GrpcServer
+from tests.feature.ext_authz.harness import eventually
+from tests.feature.ext_proc.harness import Stream, policy
+
+
+@dataclass
+class Service:
+    policies: PolicyStore
+    registry: CollectorRegistry
+    flights: Flights
+    store: MemoryStore
+    channel: grpc.aio.Channel
+
+    def stream(self, name: str = "proc-1") -> Stream:
+        return Stream(self.channel, name)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+class Source:
+    """Brings a policy when it is asked for."""
+
+    def __init__(self, bring: Callable[[str], None]) -> None:
+        self._bring = bring
+        self.asked: list[str] = []
+
+    async def request(self, type_url: str, name: str) -> None:
+        self.asked.append(name)
+        if name == "proc-never":
+            await asyncio.Event().wait()
+        self._bring(name)
+
+
+@asynccontextmanager
+async def running(*, wait_s: float = 5.0) -> AsyncIterator[Service]:
+    policies = PolicyStore()
+    policies.update({"proc-1": policy().SerializeToString()}, (), 0.0)
+    store = MemoryStore(max_bytes=1 << 24, max_entries=100)
+    flights = Flights()
+    registry = CollectorRegistry()
+    processor = ExternalProcessor(
+        policies=policies,
+        source=Source(lambda name: policies.update({name: policy(name).SerializeToString()}, (), 0.0)),
+        cache=Cache(store, flights, wait_s=wait_s),
+        metrics=Metrics(registry, store),
+    )
+    server = GrpcServer()
+    server.server.add_generic_rpc_handlers((processor.handler(),))
+    address = server.bind("127.0.0.1:0", name="ext_proc")
+    async with server.running(drain_s=0.1), grpc.aio.insecure_channel(address) as channel:
+        yield Service(policies, registry, flights, store, channel)
+
+
+async def test_a_miss_and_a_hit() -> None:
+    """The stream of each ends as soon as nothing more is to be said."""
+    async with running() as service:
+        miss = service.stream()
+        asked = await miss.asks()
+        assert asked.mode_override.response_header_mode
+        headers = await miss.responds({"content-length": "4"})
+        assert headers.mode_override.response_body_mode
+        assert (await miss.sends(b"body")).HasField("response_body")
+        assert await miss.is_ended()
+        hit = service.stream()
+        answer = await hit.asks()
+
+        assert answer.immediate_response.body == b"body"
+        assert await hit.is_ended()
+        assert service.metric("gateway_cache_requests_total", route="items", outcome="hit") == 1.0
+        assert service.metric("gateway_cache_entries", route="items") == 1.0
+
+
+async def test_an_unknown_policy_is_asked_for_once_and_then_followed() -> None:
+    """Another replica of the control plane was faster."""
+    async with running() as service:
+        answer = await service.stream("proc-2").asks()
+
+        assert answer.HasField("request_headers")
+
+
+@pytest.mark.parametrize("name", ["proc-never", ""])
+async def test_a_policy_that_never_comes_fails_the_stream(name: str) -> None:
+    """The route's failure mode decides what becomes of the request."""
+    async with running() as service:
+        stream = service.stream(name)
+
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stream.asks()
+
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert service.metric("gateway_ext_proc_unknown_policies_total") == 1.0
+
+
+async def test_garbage_fails_the_stream_only() -> None:
+    """Without a word of what was in it."""
+    async with running() as service:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await service.stream().says(b"\xff\xff")
+
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await service.stream().asks()).HasField("request_headers")
+
+
+async def test_a_follower_is_told_to_wait_and_gets_the_leader_s_response() -> None:
+    """One extension of Envoy's timer, then the answer."""
+    async with running() as service:
+        leader, follower = service.stream(), service.stream()
+        await leader.asks()
+        extension = await follower.asks()
+        assert extension.override_message_timeout.ToMilliseconds() == 5500
+        await leader.responds({"content-length": "4"})
+        await leader.sends(b"body")
+        answer = await follower.hears()
+
+        assert answer.immediate_response.body == b"body"
+        assert await follower.is_ended()
+        assert service.metric("gateway_cache_wait_seconds_count") == 1.0
+
+
+async def test_a_cancelled_leader_is_replaced() -> None:
+    """In the middle of the body."""
+    async with running() as service:
+        leader, first, second = service.stream(), service.stream(), service.stream()
+        await leader.asks()
+        await leader.responds({})
+        for follower in (first, second):
+            await follower.asks()
+        leader.call.cancel()
+        assert (await first.hears()).HasField("request_headers")
+        await first.responds({"content-length": "4"})
+        await first.sends(b"body")
+
+        assert (await second.hears()).immediate_response.body == b"body"
+
+
+async def test_a_half_closed_leader_is_replaced() -> None:
+    """Envoy ends a stream in good order too when its client has left."""
+    async with running() as service:
+        leader, follower = service.stream(), service.stream()
+        await leader.asks()
+        await follower.asks()
+        await leader.call.done_writing()
+
+        assert (await follower.hears()).HasField("request_headers")
+
+
+async def test_a_follower_whose_client_left_is_forgotten() -> None:
+    """Its place in the line is freed."""
+    async with running() as service:
+        leader, follower = service.stream(), service.stream()
+        await leader.asks()
+        await follower.asks()
+        follower.call.cancel()
+        await eventually(lambda: not any(flight.followers for flight in service.flights._flights.values()))
+        leader.call.cancel()
+
+        await eventually(lambda: not len(service.flights))
+
+
+async def test_waiting_has_an_end() -> None:
+    """Then the request goes upstream itself."""
+    async with running(wait_s=0.05) as service:
+        leader, follower = service.stream(), service.stream()
+        await leader.asks()
+        await follower.asks()
+
+        assert (await follower.hears()).HasField("request_headers")
