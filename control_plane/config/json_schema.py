@@ -111,12 +111,17 @@ def _required_claims(schema: Mapping) -> Mapping:
     return schema
 
 
+def _listener(schema: Mapping) -> Mapping:
+    """A sidecar's inbound listener needs no port."""
+    return {**_one_or_more("tls")(schema), "required": ["name"]}
+
+
 _SHORTHANDS: dict[str, Callable[[Mapping], Mapping]] = {
     "StringMatch": _string_match,
     "LoadBalancing": _load_balancing,
     "RateByAttribute": _rate_by_attribute,
     "Match": _one_or_more("path", "path_prefix", "path_regex"),
-    "Listener": _one_or_more("tls"),
+    "Listener": _listener,
     "Authentication": _required_claims,
 }
 

@@ -44,16 +44,11 @@ def _tracing(gateway: Gateway) -> Iterable[Path]:
     return [("tracing", "otlp_endpoint")] if gateway.tracing.otlp_endpoint else []
 
 
-def _envoy_patches(gateway: Gateway) -> Iterable[Path]:
-    return [("envoy_patches",)] if gateway.envoy_patches else []
-
-
 NOT_ENFORCED: tuple[Feature, ...] = (
     Feature("signed requests are refused with 503", _signatures),
     Feature("keys are not fetched, so its routes answer 503 (jwks_file, secret)", _fetched_keys),
     Feature("revoked tokens pass", _revocation),
     Feature("the store is memory", _redis),
-    Feature("the gateway behaves as at the edge", _sidecar),
+    Feature("nothing but the trust in callers' certificates differs from the edge", _sidecar),
     Feature("no traces are sent", _tracing),
-    Feature("no patch is applied", _envoy_patches),
 )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from control_plane.config.model.auth import AuthMethods, RateLimit, Stores
 from control_plane.config.model.base import Section
@@ -38,6 +38,10 @@ class EnvoyPatch(Section):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
 
+SIDECAR_PORT = "15006"
+"""Of a sidecar's inbound listener, as the service meshes have it."""
+
+
 class Gateway(Section):
     """One gateway.yaml, its includes merged in. `Any` stands only where Envoy's own API is patched."""
 
@@ -57,3 +61,18 @@ class Gateway(Section):
     access_log: AccessLog = AccessLog()
     tracing: Tracing = Tracing()
     envoy_patches: tuple[EnvoyPatch, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_sidecar_port(cls, value: object) -> object:
+        if (
+            not isinstance(value, dict)
+            or value.get("mode") != "sidecar"
+            or not isinstance(value.get("listeners"), list)
+        ):
+            return value
+        listeners = [
+            {"port": SIDECAR_PORT, **listener} if isinstance(listener, dict) else listener
+            for listener in value["listeners"]
+        ]
+        return {**value, "listeners": listeners}

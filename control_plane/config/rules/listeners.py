@@ -6,7 +6,7 @@ from itertools import combinations
 from control_plane.config.faults import Path
 from control_plane.config.model.listeners import ClientIp, IpRules, Listener
 from control_plane.config.rules.forms import is_address, name_fault, network_fault
-from control_plane.config.rules.ports import own_port_fault
+from control_plane.config.rules.ports import is_loopback, own_port_fault
 from control_plane.config.rules.report import Check, exactly_one
 
 _MIB = 1024 * 1024
@@ -23,12 +23,22 @@ def check_listeners(check: Check) -> None:
         report.fault(("listeners",), "is missing (at least one: {name: public, port: 10000})")
     for place, listener in enumerate(gateway.listeners):
         _check_listener(check, ("listeners", place), listener)
+    if gateway.mode == "sidecar":
+        _check_sidecar(check)
     for (first, a), (second, b) in combinations(enumerate(gateway.listeners), 2):
         if a.name == b.name:
             line = report.line(("listeners", first))
             report.fault(("listeners", second, "name"), f"{b.name!r} is given twice (first in {line})")
         if a.port == b.port and _overlap(a.address, b.address):
             report.fault(("listeners", second, "port"), f"port {b.port} is taken by the listener {a.name!r}")
+
+
+def _check_sidecar(check: Check) -> None:
+    inbound = [place for place, each in enumerate(check.gateway.listeners) if not is_loopback(each.address)]
+    for place in inbound[1:]:
+        first = check.gateway.listeners[inbound[0]].name
+        message = f"is a second inbound listener of a sidecar, beside {first!r} (outbound ones: address: 127.0.0.1)"
+        check.report.fault(("listeners", place), message)
 
 
 def _overlap(a: str, b: str) -> bool:

@@ -21,6 +21,14 @@ def own_port_fault(port: int) -> str | None:
     return f"port {port} is the gateway's own ({owner}; any other port)" if owner else None
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
+
+
 def is_this_machine(address: str) -> bool:
     """Whether an address leads back to this machine for certain."""
     try:

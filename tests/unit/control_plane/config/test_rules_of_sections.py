@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.control_plane.config.documents import SECRET, faults
+from tests.unit.control_plane.config.documents import SECRET, document, faults, loaded
 
 JWT = f'issuer: "https://i.test", algorithms: [HS256], secret: {SECRET}'
 ENDPOINTS = "endpoints: [{address: 127.0.0.1, port: 8101}]"
@@ -290,3 +290,23 @@ def test_callout_in_kubernetes_alone() -> None:
     text = "callouts: {ext_authz: {kubernetes: {namespace: a, service: ext-authz, port: grpc}}}"
 
     assert [] == faults(extra=text)
+
+
+def test_sidecars() -> None:
+    """One inbound listener, on port 15006 unless it says so; outbound ones on loopback; local services."""
+    services = "services: {users: {local: 8080}}"
+    outbound = "{name: out, port: 15001, address: 127.0.0.1, redirect: {scheme: https}}"
+    sound = loaded(
+        document(mode="mode: sidecar", listeners=f"listeners: [{{name: in}}, {outbound}]", services=services)
+    )
+
+    assert () == sound.faults
+    assert sound.gateway is not None
+    assert [15006, 15001] == [listener.port for listener in sound.gateway.listeners]
+    assert [
+        "listeners[1]: is a second inbound listener of a sidecar, beside 'in' (outbound ones: address: 127.0.0.1)"
+    ] == faults(
+        mode="mode: sidecar",
+        listeners="listeners: [{name: in}, {name: b, port: 10001, redirect: {scheme: https}}]",
+        services=services,
+    )
