@@ -2,11 +2,15 @@
 
 A NACK refuses a whole response and may or may not name the culprit, and Envoy has already applied the good resources of
 a refused CDS, LDS or EDS response. The suspects of one response are tried in parts: with one culprit among n suspects
-it is alone after at most log2(n) + 1 further responses. What is parked is not sent again until its content changes.
+it is alone after at most log2(n) + 1 further responses. If what was refused beside it is refused once more, the search
+goes on there, a few times; then all that is left is parked. What is parked is not sent again until its content changes.
 """
 
 import re
 from collections.abc import Collection, Mapping
+
+_MAX_CULPRITS = 4
+"""So many are looked for in one refused response."""
 
 _NAME = re.compile(r"[^\s'\",;()\[\]{}]+")
 
@@ -25,6 +29,7 @@ class Quarantine:
         """Were refused together with the suspects, which may have been the others' fault."""
         self._trying: frozenset[str] = frozenset()
         self._rounds_left = 0
+        self._searches_left = 0
         self._message = ""
 
     @property
@@ -47,6 +52,7 @@ class Quarantine:
             self._rounds_left -= 1
         else:
             self._rounds_left = len(sent).bit_length()
+            self._searches_left = _MAX_CULPRITS
         self._versions.update(sent)
         self._message = message
         self._narrow(tuple(sent))
@@ -92,7 +98,9 @@ class Quarantine:
         # All culprits are parked. What was refused beside them goes out once more, together.
         self._suspects, self._unverified = self._unverified, ()
         self._trying = frozenset(self._suspects)
-        self._rounds_left = 0
+        self._searches_left -= 1
+        # One for the answer to this part, if it is good.
+        self._rounds_left = 1 + len(self._suspects).bit_length() if self._searches_left > 0 else 0
         if not self._suspects:
             self._versions.clear()
 

@@ -207,8 +207,10 @@ class _Stream:
             self._client.catch_up(now)
             push = self._client.session.take(self._types, now)
             if push is not None:
-                await self._context.write(push.payload)
                 self._note_push(push)
+                await self._context.write(push.payload)
+                if len(self._client.session.subscriptions) > len(self._types):
+                    self._client.wake()  # streams of other types may have waited for this
             else:
                 await self._sleep(self._client.session.deadline())
 
@@ -230,8 +232,6 @@ class _Stream:
         self._log.debug(
             "xds_push", type=kind, version=push.version, changed=len(push.changed), removed=len(push.removed)
         )
-        if len(self._client.session.subscriptions) > len(self._types):
-            self._client.wake()  # streams of other types may have waited for this
 
     def _note_answer(self, type_url: str, answer: Answer) -> None:
         kind = short_name(type_url)

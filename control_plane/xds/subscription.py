@@ -70,6 +70,8 @@ class Outstanding:
     sent_at: float
     changed: dict[str, str]
     """Version by name of what was new, those of earlier unanswered responses included."""
+    removed: frozenset[str]
+    """Names that it took away, earlier ones included."""
 
 
 class Interest:
@@ -222,6 +224,12 @@ class Subscription(ABC):
             self._dirty.discard(name)
         return changed, removed
 
+    def _take_away_again(self, names: Collection[str]) -> None:
+        for name in names:
+            if self.version_known(name) is None:
+                self._make_unknown(name)
+                self._dirty.add(name)
+
     def _is_to_be_removed(self, name: str) -> bool:
         self.quarantine.forget(name)
         return self._announces_removal(name)
@@ -230,9 +238,12 @@ class Subscription(ABC):
         return {*view.names(), *self.interest.names} if self.interest.wildcard else self.interest.names
 
     def _note_sent(self, push: Push, changed: dict[str, str], now: float) -> None:
-        earlier = self.outstanding.changed if self.outstanding is not None else {}
+        removed = frozenset(push.removed)
+        if self.outstanding is not None:
+            changed = {**self.outstanding.changed, **changed}
+            removed |= self.outstanding.removed
         self._dirty.difference_update(push.changed, push.removed)
-        self.outstanding = Outstanding(push.nonce, push.version, now, {**earlier, **changed})
+        self.outstanding = Outstanding(push.nonce, push.version, now, changed, removed)
         self.version_sent = push.version
 
     def _settle(self, nonce: str, error: str | None, now: float) -> Answer | None:
@@ -252,6 +263,9 @@ class Subscription(ABC):
             self.quarantine.rejected(outstanding.changed, error)
             for name in outstanding.changed:
                 self._restore(name, certain=len(outstanding.changed) == 1)
+            if outstanding.changed:
+                # Refused for the sake of something else: they are taken away once more, without it.
+                self._take_away_again(outstanding.removed)
         # What the quarantine lets go has to be looked at again.
         self._dirty.update(self.quarantine.names())
         return Answer(outstanding.version, now - outstanding.sent_at, error)
