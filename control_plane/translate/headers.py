@@ -40,6 +40,7 @@ def early_header_mutation(scope: ListenerScope) -> extension_pb2.TypedExtensionC
         mutations += _keep_valid_request_id()
     else:
         mutations += [
+            _remove("x-request-id"),
             _remove_prefix("x-forwarded-"),
             *(_remove(name) for name in _FORWARDING_HEADERS),
         ]

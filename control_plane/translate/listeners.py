@@ -122,10 +122,11 @@ def _set_protocols(manager: HttpConnectionManager, scope: ListenerScope) -> None
 def _set_client_address(manager: HttpConnectionManager, scope: ListenerScope) -> None:
     """Who the client is; see early_header_mutation for what a client may not claim.
 
-    No address is internal: Envoy would believe x-envoy-* and x-request-id of such a peer.
+    No peer is internal (Envoy would believe its x-envoy-* and x-request-id): without a range of its own Envoy takes the
+    private networks, so it gets one that no peer has.
     """
     client_ip = scope.listener.client_ip
-    manager.internal_address_config.SetInParent()
+    manager.internal_address_config.cidr_ranges.append(_cidr_range("255.255.255.255/32"))
     if client_ip.trusted_proxies is None:
         manager.use_remote_address.CopyFrom(BoolValue(value=True))
         manager.xff_num_trusted_hops = client_ip.trusted_hops or 0
