@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 from ext_authz import settings as flags
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
+from ext_authz.jwks import FetchGuards, KeyFetcher
 from ext_authz.jwt.cache import TokenCache
+from ext_authz.jwt.sources import sources_of
 from ext_authz.limiter.memory import MemoryStore
 from ext_authz.metrics import Metrics
 from ext_authz.policies import PolicyStore
@@ -39,20 +41,25 @@ async def serve_worker(settings: Settings) -> None:
     registry = CollectorRegistry()
     ready = asyncio.Event()
     server = GrpcServer(ServerOptions(max_receive_bytes=MAX_CHECK_BYTES))
+    fetcher = KeyFetcher(FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private))
+
+    def want_keys() -> None:
+        fetcher.want(sources_of(policies.methods.values()))
+
     xds = XdsClient(
         target=settings.xds_address,
         node_id=settings.node_id,
         user_agent_name=USER_AGENT_NAME,
         cluster=settings.gateway,
-        sinks={SECRET_TYPE: SecretSink(policies), POLICY_TYPE: PolicySink(policies, time.monotonic)},
+        sinks={SECRET_TYPE: SecretSink(policies), POLICY_TYPE: PolicySink(policies, time.monotonic, want_keys)},
         on_ready=ready.set,
     )
     authorization = Authorization(
         policies=policies,
         source=xds,
-        authenticator=Authenticator(tokens),
+        authenticator=Authenticator(tokens, fetcher.ring),
         limiter=limiter,
-        metrics=Metrics(registry, policies, tokens, limiter),
+        metrics=Metrics(registry, policies, tokens, limiter, fetcher.ages_s),
         audit=AuditLog(time.monotonic),
     )
     server.server.add_generic_rpc_handlers((authorization.handler(),))
@@ -63,6 +70,7 @@ async def serve_worker(settings: Settings) -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             policies.expire(time.monotonic())
+            want_keys()
 
     async with http_server(admin, settings.admin_addresses[0], name="ext_authz admin") as admin_address:
 
@@ -74,6 +82,7 @@ async def serve_worker(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
+            tasks.create_task(fetcher.run(), name="jwks")
             tasks.create_task(announce(), name="announce")
             tasks.create_task(expire_policies(), name="expiry")
             tasks.create_task(raise_on_signal(), name="signals")

@@ -12,6 +12,7 @@ from hashlib import sha256
 from ext_authz.identity import Identity, identity, joined
 from ext_authz.jwt.cache import RecentEntries, TokenCache
 from ext_authz.jwt.parsing import MAX_TOKEN_BYTES, parse_token
+from ext_authz.jwt.sources import KeyRing
 from ext_authz.jwt.verification import SignatureAlgorithms, VerifiedToken, verified_token
 from ext_authz.reasons import CredentialError, Reason
 from ext_authz.request import Request
@@ -28,8 +29,13 @@ API_KEY_IDENTITIES = 10_000
 class Authenticator:
     """Judges credentials; holds what was learnt from earlier ones (verified tokens), and no policy."""
 
-    def __init__(self, tokens: TokenCache) -> None:
+    def __init__(self, tokens: TokenCache, ring: KeyRing | None = None) -> None:
+        """
+        Args:
+            ring: where keys that are fetched are found.
+        """
         self.tokens = tokens
+        self._ring = ring if ring is not None else KeyRing()
         self._algorithms = SignatureAlgorithms()
         self._api_keys: RecentEntries[Identity] = RecentEntries(API_KEY_IDENTITIES)
 
@@ -65,9 +71,10 @@ class Authenticator:
 
     def _known(self, provider: JwtProvider, header: bytes, now_s: float) -> Identity | None:
         """Whom this Authorization header proved before."""
-        if provider.keys is None:
+        keys = provider.keys or self._ring.keys(provider)
+        if keys is None:
             return None
-        token = self.tokens.verified(provider, provider.keys, sha256(header).digest(), now_s)
+        token = self.tokens.verified(provider, keys, sha256(header).digest(), now_s)
         return None if token is None else token.identity
 
     def _jwt(
@@ -81,7 +88,7 @@ class Authenticator:
         text = _token(provider.sources, request)
         if text is None or (text in claimed and not rules.all_of):
             return None
-        keys = provider.keys
+        keys = self._ring.keys(provider)
         if keys is None:
             raise CredentialError(Reason.NO_KEYS, provider.method)
         if len(text) > MAX_TOKEN_BYTES:
@@ -91,8 +98,10 @@ class Authenticator:
         token = self.tokens.verified(provider, keys, digest, now_s)
         if token is None:
             others = _other_judges(provider, rules, request, text)
-            if any(other.keys and self.tokens.verified(other, other.keys, digest, now_s) for other in others):
-                return None
+            for other in others:
+                other_keys = self._ring.keys(other)
+                if other_keys is not None and self.tokens.verified(other, other_keys, digest, now_s) is not None:
+                    return None
             token = self._first_sight(provider, keys, others, text, digest, now_s)
             if token is None:
                 return None
@@ -123,6 +132,8 @@ class Authenticator:
             verified = verified_token(token, provider, keys, self._algorithms, now_s, digest)
         except CredentialError as error:
             self.tokens.keep_refusal(provider, keys, digest, error.reason)
+            if error.reason is Reason.UNKNOWN_KEY:
+                self._ring.key_is_unknown(provider)
             raise CredentialError(error.reason, provider.method) from None
         self.tokens.keep(provider, digest, verified)
         return verified

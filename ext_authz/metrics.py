@@ -1,7 +1,7 @@
 """What operators see of the decisions: how many, why, how fast. Labels are routes and reasons, never callers."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -18,7 +18,12 @@ class Metrics:
     """Counters of one process. Those of the hot path are plain numbers, read when somebody asks."""
 
     def __init__(
-        self, registry: CollectorRegistry, store: PolicyStore, tokens: TokenCache, limiter: MemoryStore
+        self,
+        registry: CollectorRegistry,
+        store: PolicyStore,
+        tokens: TokenCache,
+        limiter: MemoryStore,
+        key_ages_s: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._decisions: dict[tuple[str, str], int] = {}
         self._buckets = [0] * (len(_BOUNDS_S) + 1)
@@ -26,6 +31,7 @@ class Metrics:
         self._store = store
         self._tokens = tokens
         self._limiter = limiter
+        self._key_ages_s = key_ages_s
         self.internal_errors = Counter(
             "gateway_authz_internal_errors", "Requests denied because of a fault of our own.", registry=registry
         )
@@ -64,6 +70,12 @@ class Metrics:
         lookups.add_metric(["hit"], self._tokens.hits)
         lookups.add_metric(["miss"], self._tokens.misses)
         yield lookups
+        ages = GaugeMetricFamily(
+            "gateway_authz_key_set_age_seconds", "Since a key set was fetched; +Inf if it never was.", labels=["url"]
+        )
+        for url, age_s in self._key_ages_s().items():
+            ages.add_metric([url], age_s)
+        yield ages
         keys = GaugeMetricFamily("gateway_authz_limiter_keys", "Buckets that are held.", labels=["limit"])
         for limit, number in self._limiter.buckets_by_limit().items():
             keys.add_metric([limit], number)

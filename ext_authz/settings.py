@@ -27,6 +27,8 @@ class Settings:
     token_cache: int
     share: int
     """How many workers divide the memory limits among themselves."""
+    jwks_allow_http: bool
+    jwks_allow_private: bool
     drain_s: float
     notice_s: float
     worker_of: int | None
@@ -55,6 +57,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         limiter_keys=flags.limiter_keys,
         token_cache=flags.token_cache,
         share=flags.share or flags.workers,
+        jwks_allow_http=flags.jwks_allow_http,
+        jwks_allow_private=flags.jwks_allow_private,
         drain_s=flags.drain,
         notice_s=flags.notice,
         worker_of=flags.worker_of,
@@ -72,6 +76,8 @@ def worker_arguments(settings: Settings) -> list[list[str]]:
         *("--log-level", settings.log_level, "--log-format", settings.log_format),
     ]
     shared += ["--workers", "1", "--ports", ""]
+    shared += ["--jwks-allow-http"] if settings.jwks_allow_http else ["--no-jwks-allow-http"]
+    shared += ["--jwks-allow-private"] if settings.jwks_allow_private else ["--no-jwks-allow-private"]
     return [
         [*shared, "--address", address, "--admin-address", admin, "--node-id", f"{settings.node_id}-{index}"]
         for index, (address, admin) in enumerate(zip(settings.addresses, settings.admin_addresses, strict=True))
@@ -119,6 +125,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         value = environment.get(variable, default)
         parser.add_argument(name, default=value, type=kind, help=described, **more)  # type: ignore[arg-type]
 
+    def switch(name: str, variable: str, text: str) -> None:
+        parser.add_argument(
+            name,
+            default=environment.get(variable, "").lower() in ("1", "true", "yes"),
+            action=argparse.BooleanOptionalAction,
+            help=f"{text} [{variable}; no]",
+        )
+
     flag("--xds-address", "GATEWAY_XDS_ADDRESS", "127.0.0.1:18000", "control plane to get policies from")
     flag("--address", "GATEWAY_AUTHZ_ADDRESS", "127.0.0.1:9001", "HOST:PORT or unix:/PATH to serve gRPC on")
     flag("--admin-address", "GATEWAY_AUTHZ_ADMIN_ADDRESS", "127.0.0.1:9101", "/metrics, /healthz, /readyz")
@@ -129,6 +143,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--limiter-keys", "GATEWAY_AUTHZ_LIMITER_KEYS", "1000000", "rate limit buckets held in memory", int)
     flag("--token-cache", "GATEWAY_AUTHZ_TOKEN_CACHE", "20000", "verified tokens remembered", int)
     flag("--share", "GATEWAY_AUTHZ_SHARE", "0", "stores that divide the limits; 0: the workers", int)
+    switch("--jwks-allow-http", "GATEWAY_AUTHZ_JWKS_ALLOW_HTTP", "fetch key sets over plain http too")
+    switch("--jwks-allow-private", "GATEWAY_AUTHZ_JWKS_ALLOW_PRIVATE", "fetch key sets from private addresses too")
     flag("--notice", "GATEWAY_AUTHZ_NOTICE", "1.0", "seconds of NOT_SERVING before calls are refused", float)
     flag("--drain", "GATEWAY_AUTHZ_DRAIN", "10.0", "seconds that open calls have to end", float)
     flag("--log-level", "GATEWAY_LOG_LEVEL", "info", "lowest level written", choices=LEVELS)

@@ -34,8 +34,15 @@ class SecretSink:
 
 
 class PolicySink:
-    def __init__(self, store: PolicyStore, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self, store: PolicyStore, monotonic_s: Callable[[], float], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """
+        Args:
+            on_change: told when other policies are in force.
+        """
         self._store = store
+        self._on_change = on_change
         self._monotonic_s = monotonic_s
         self._log = logger("policies")
 
@@ -44,4 +51,5 @@ class PolicySink:
             self._store.update_policies(changed, removed, self._monotonic_s())
         except PolicyError as error:
             raise Rejected(str(error)) from error
+        self._on_change()
         self._log.info("policies_updated", changed=len(changed), removed=len(removed), policies=len(self._store))

@@ -1,4 +1,4 @@
-"""API keys as the control plane ships them: digests with attributes, never the keys themselves."""
+"""Credentials of programs as the control plane ships them: digests of API keys, secrets of those that sign."""
 
 import json
 from collections.abc import Mapping
@@ -23,12 +23,7 @@ def api_keys(text: bytes) -> Mapping[bytes, ApiKey]:
     Raises:
         PolicyError: with the position of the entry, never with its content.
     """
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
-        raise PolicyError("API keys that are not JSON") from None
-    if not isinstance(entries, list):
-        raise PolicyError("API keys that are not a list")
+    entries = _entries(text, "API keys")
     keys: dict[bytes, ApiKey] = {}
     for index, entry in enumerate(entries):
         key = _api_key(entry, index)
@@ -51,3 +46,37 @@ def _api_key(entry: object, index: int) -> ApiKey:
     if len(sha256) != 32:
         raise PolicyError(f"API key {index}: sha256 has to be 64 hex digits")
     return ApiKey(entry["id"], sha256, MappingProxyType(attributes))
+
+
+MIN_SECRET_BYTES = 16
+"""Of a secret that signs requests: 128 bits."""
+
+
+def signing_secrets(text: bytes) -> Mapping[str, bytes]:
+    """Parse `[{"id": "billing", "secret": "..."}, ...]`, by id.
+
+    Raises:
+        PolicyError: with the position of the entry, never with its content.
+    """
+    secrets: dict[str, bytes] = {}
+    for index, entry in enumerate(_entries(text, "signing clients")):
+        match entry:
+            case {"id": str(name), "secret": str(secret)} if name:
+                if len(secret.encode()) < MIN_SECRET_BYTES:
+                    raise PolicyError(f"signing client {index}: a secret of less than {MIN_SECRET_BYTES} bytes")
+                if name in secrets:
+                    raise PolicyError(f"signing client {index}: the same id as another one")
+                secrets[name] = secret.encode()
+            case _:
+                raise PolicyError(f"signing client {index}: no id, or no secret")
+    return MappingProxyType(secrets)
+
+
+def _entries(text: bytes, what: str) -> list[object]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise PolicyError(f"{what} that are not JSON") from None
+    if not isinstance(entries, list):
+        raise PolicyError(f"{what} that are not a list")
+    return entries

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
-from policy.api_keys import ApiKey, api_keys
+from policy.api_keys import ApiKey, api_keys, signing_secrets
 from policy.errors import PolicyError
 from policy.jwks import ALGORITHMS, HMAC_ALGORITHMS, KeySet, digest, key_set, shared_secret
 from policy.networks import IpRules, network_set
@@ -254,7 +254,7 @@ def _compiled(message: authz_pb2.Method, secret: bytes, name: bytes) -> Method:
         case "api_keys":
             return _api_keys(message.name, message.api_keys, secret, name)
         case _:
-            raise PolicyError("signatures are not enforced yet")
+            return _signatures(message.name, message.signatures, secret, name)
 
 
 def _jwt_provider(method: str, message: authz_pb2.JwtProvider, secret: bytes, name: bytes) -> JwtProvider:
@@ -301,6 +301,13 @@ def _api_keys(method: str, message: authz_pb2.ApiKeys, secret: bytes, name: byte
         raise PolicyError("an API key in a cookie")
     forward_claims = _forward_claims(message.forward_claims)
     return ApiKeys(method, message.name, source, api_keys(secret), message.forward, forward_claims, name)
+
+
+def _signatures(method: str, message: authz_pb2.Signatures, secret: bytes, name: bytes) -> Signatures:
+    headers = tuple(header.lower() for header in message.signed_headers)
+    return Signatures(
+        method, message.name, signing_secrets(secret), _seconds(message.clock_skew.ToTimedelta()), headers, name
+    )
 
 
 def _forward_claims(messages: Iterable[authz_pb2.ClaimHeader]) -> tuple[ClaimHeader, ...]:
