@@ -1,13 +1,13 @@
 """What is wrong with a configuration, and where."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of the file: ("routes", 2, "match")."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(NamedTuple):
     """A place in a file; line and column count from 1. Line 0 is the file as a whole."""
 
     file: str

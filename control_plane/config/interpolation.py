@@ -43,7 +43,7 @@ class Filling:
         """
         self._failed = []
         entries = {
-            key: replace(entry, value=self._node(entry.value, (key,), folder)) for key, entry in root.entries.items()
+            key: entry._replace(value=self._node(entry.value, (key,), folder)) for key, entry in root.entries.items()
         }
         return replace(root, entries=entries), self._failed
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from posixpath import dirname, join
 from typing import Protocol
 
+from control_plane.config.effective import effective_routes
 from control_plane.config.faults import Fault, Path, Position
 from control_plane.config.interpolation import Filling
 from control_plane.config.materials import Materials, named_files, read_materials, with_joined_paths
@@ -68,7 +69,7 @@ def load(path: str, files: Files, environment: Mapping[str, str], *, now: dateti
     if shaped.gateway is None:
         return loading.result(None, {})
     report = Report(shaped.tree)
-    check_everything(Check(shaped.gateway, declared, report, now))
+    check_everything(Check(shaped.gateway, effective_routes(shaped.gateway), declared, report, now))
     materials = read_materials(shaped.gateway, files, report, now)
     loading.sources += [file for _, file in named_files(shaped.gateway)]
     loading.faults += report.faults
@@ -109,8 +110,11 @@ class _Loading:
         if document.root is None:
             return None
         entries = {key: entry for key, entry in document.root.entries.items() if not key.startswith("x-")}
-        filled, failed = self.filling.filled(Keys(document.root.at, entries), dirname(path))
-        return with_joined_paths(without(filled, failed))
+        root = Keys(document.root.at, entries)
+        if b"${" in content:
+            filled, failed = self.filling.filled(root, dirname(path))
+            root = without(filled, failed)
+        return with_joined_paths(root)
 
     def with_includes(self, root: Keys) -> Keys:
         """Return the tree with the services, routes and limits of every included file behind its own."""

@@ -34,7 +34,7 @@ class Reader(Protocol):
 def with_joined_paths(root: Keys) -> Keys:
     """Return the tree with every file name relative to the folder of the YAML file that names it."""
     entries = {
-        key: replace(entry, value=_joined(entry.value)) if key in _SECTIONS else entry
+        key: entry._replace(value=_joined(entry.value)) if key in _SECTIONS else entry
         for key, entry in root.entries.items()
     }
     return replace(root, entries=entries)
@@ -49,7 +49,7 @@ def _joined(node: Node) -> Node:
     for key, entry in node.entries.items():
         value = entry.value
         if key in _FILE_KEYS and isinstance(value, Text) and value.text and not value.is_null:
-            value = replace(value, text=join(dirname(value.at.file), value.text))
+            value = value._replace(text=join(dirname(value.at.file), value.text))
         entries[key] = Entry(entry.key_at, value if isinstance(value, Text) else _joined(value))
     return replace(node, entries=entries)
 

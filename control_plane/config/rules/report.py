@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from control_plane.config.effective import EffectiveRoute
 from control_plane.config.faults import Fault, Path
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.tree import Items, Keys, Text, locate
@@ -106,6 +107,8 @@ class Check:
     """What every rule gets."""
 
     gateway: Gateway
+    routes: tuple[EffectiveRoute, ...]
+    """Of the gateway, in its order."""
     declared: Declared
     report: Report
     now: datetime | None

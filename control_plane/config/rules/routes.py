@@ -4,7 +4,6 @@ from control_plane.config.effective import (
     POLICY_KEYS,
     EffectiveRoute,
     applies,
-    effective_routes,
     kind_of,
     leads_to_grpc,
     serving_listeners,
@@ -34,7 +33,7 @@ _MAX_WEIGHT_SUM = 4_294_967_295
 def check_routes(check: Check) -> None:
     """Report faults of every route."""
     first: dict[str, int] = {}
-    for place, (route, effective) in enumerate(zip(check.gateway.routes, effective_routes(check.gateway), strict=True)):
+    for place, (route, effective) in enumerate(zip(check.gateway.routes, check.routes, strict=True)):
         path: Path = ("routes", place)
         if fault := name_fault(route.name):
             check.report.fault((*path, "name"), fault)

@@ -7,7 +7,7 @@ thousand look-ups.
 
 from collections.abc import Iterator, Mapping
 
-from control_plane.config.effective import EffectiveRoute, effective_routes
+from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.routes import Match, StringMatch
 from control_plane.config.rules.forms import regex_fault, regex_matches
 from control_plane.config.rules.report import Check
@@ -22,7 +22,7 @@ _Bucket = tuple[str, str, str]
 def warn_shadowed_routes(check: Check) -> None:
     """Warn of every route that an earlier one covers."""
     seen: dict[_Bucket, list[int]] = {}
-    routes = effective_routes(check.gateway)
+    routes = check.routes
     for place, route in enumerate(routes):
         for earlier in _candidates(seen, route):
             if covers(routes[earlier], route):

@@ -1,6 +1,5 @@
 """stores: where limits count and caches keep, and who shares that."""
 
-from control_plane.config.effective import effective_routes
 from control_plane.config.model.services import Callout
 from control_plane.config.rules.forms import url_fault
 from control_plane.config.rules.report import Check
@@ -23,7 +22,7 @@ def check_stores(check: Check) -> None:
 
 def _warn_of_split_memory(check: Check) -> None:
     gateway, report = check.gateway, check.report
-    routes = effective_routes(gateway)
+    routes = check.routes
     if gateway.stores.rate_limits == "memory" and (many := _several(gateway.callouts.ext_authz)):
         used = {name for route in routes for name in route.rate_limits}
         for name in sorted(used & gateway.rate_limits.keys()):
