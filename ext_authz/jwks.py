@@ -39,8 +39,22 @@ class FetchGuards:
 class KeyFetcher:
     """One task for each source that a policy in force needs."""
 
-    def __init__(self, guards: FetchGuards, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        guards: FetchGuards,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        cooldown_s: float = UNKNOWN_KEY_COOLDOWN_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """
+        Args:
+            cooldown_s: between two fetches of a source, at least, however many tokens name unknown keys.
+            timeout_s: of one fetch, discovery included.
+        """
         self.ring = KeyRing(self._on_unknown_key)
+        self._cooldown_s = cooldown_s
+        self._timeout_s = timeout_s
         self._guards = guards
         self._monotonic_s = monotonic_s
         self._wanted: frozenset[KeySource] = frozenset()
@@ -62,6 +76,10 @@ class KeyFetcher:
             source.url: float("inf") if schedule.fetched_s is None else now_s - schedule.fetched_s
             for source, schedule in self._schedules.items()
         }
+
+    def failures(self) -> dict[str, int]:
+        """Fetches that failed since the last success, by URL."""
+        return {source.url: schedule.failures for source, schedule in self._schedules.items()}
 
     async def run(self) -> None:
         """Fetch until cancelled."""
@@ -92,7 +110,8 @@ class KeyFetcher:
         fetch = _Fetch(session, source, self._guards)
         while True:
             try:
-                keys, good_for_s = await fetch()
+                async with asyncio.timeout(self._timeout_s):
+                    keys, good_for_s = await fetch()
                 self.ring.hold(source, keys)
                 if schedule.failures or schedule.fetched_s is None:
                     self._log.info("keys_fetched", url=source.url, keys=len(keys.keys))
@@ -108,10 +127,10 @@ class KeyFetcher:
 
     async def _pause(self, hurry: asyncio.Event, wait_s: float) -> None:
         """Wait, or as long as the cool-down if somebody needs new keys."""
-        await asyncio.sleep(min(wait_s, UNKNOWN_KEY_COOLDOWN_S))
-        if wait_s > UNKNOWN_KEY_COOLDOWN_S:
+        await asyncio.sleep(min(wait_s, self._cooldown_s))
+        if wait_s > self._cooldown_s:
             try:
-                async with asyncio.timeout(wait_s - UNKNOWN_KEY_COOLDOWN_S):
+                async with asyncio.timeout(wait_s - self._cooldown_s):
                     await hurry.wait()
             except TimeoutError:
                 pass
@@ -130,9 +149,8 @@ class _Fetch:
         self._keys: KeySet | None = None
 
     async def __call__(self) -> tuple[KeySet, float]:
-        async with asyncio.timeout(TIMEOUT_S):
-            url = await self._discover() if self._source.issuer else self._source.url
-            return await self._key_set(url)
+        url = await self._discover() if self._source.issuer else self._source.url
+        return await self._key_set(url)
 
     async def _discover(self) -> str:
         async with self._get(self._source.url) as response:

@@ -88,6 +88,8 @@ def jwt_method(
     algorithms: Sequence[str] = ("HS256",),
     secret: str = "",
     jwks: str = "",
+    jwks_url: str = "",
+    oidc_discovery: bool = False,
     audiences: Sequence[str] = (),
     sources: Sequence[Mapping[str, str]] = (),
     forward_claims: Mapping[str, str] | None = None,
@@ -111,7 +113,11 @@ def jwt_method(
     )
     if max_lifetime_s is not None:
         provider.max_lifetime.CopyFrom(seconds(max_lifetime_s))
-    if jwks:
+    if jwks_url:
+        provider.jwks_url = jwks_url
+    elif oidc_discovery:
+        provider.oidc_discovery = True
+    elif jwks:
         provider.jwks_secret = jwks
     else:
         provider.shared_secret = secret or "hmac"
