@@ -146,5 +146,5 @@ async def attached(
     async with Connection(from_kubeconfig(path) if path else in_cluster) as connection:
         election = None
         if who.namespace:
-            election = Election(connection.api_client, namespace=who.namespace, identity=who.name)
+            election = Election(connection, namespace=who.namespace, identity=who.name)
         yield Attached(connection, who, election, registry, config_map, files)
