@@ -236,24 +236,25 @@ def _serve(action: Serve) -> bytes:
         return _partial(action, action.part)
     ready = entry.memo
     if not isinstance(ready, _Ready):
-        ready = entry.memo = _Ready(_constant_headers(entry), _length_delimited(3, entry.body) + _DETAILS)
+        ready = entry.memo = _Ready(_constant_headers(entry))
     said = (action.age_s, action.cache_status, action.outcome)
-    if ready.said == said:
+    if ready.said == said and ready.message:
         return ready.message
-    message = _immediate(entry.status, ready.head + _varying(action), ready.tail, action.outcome)
-    if len(ready.tail) <= _MEMO_BYTES:
-        ready.said, ready.message = said, message
+    rest = b"".join((_tag(3, len(entry.body)), entry.body, _DETAILS))
+    message = _immediate(entry.status, ready.head + _varying(action), rest, action.outcome)
+    # Only what is asked for again within the second is worth the memory.
+    ready.message = message if ready.said == said and len(message) <= _MEMO_BYTES else b""
+    ready.said = said
     return message
 
 
 @dataclass(slots=True)
 class _Ready:
-    """The parts of an entry's answer that stay, and the answer of the current second."""
+    """The constant headers of an entry's answer, and the answer of the current second if that is asked for often."""
 
     head: bytes
-    tail: bytes
     said: tuple[int, str, str] | None = None
-    """Age, Cache-Status and outcome of `message`."""
+    """Age, Cache-Status and outcome of the last answer."""
     message: bytes = b""
 
 

@@ -135,12 +135,13 @@ class Found:
 
 
 def look_up(store: MemoryStore, target: Target, rules: CacheRules, headers: Headers, now: float) -> Found:
-    selecting = store.selecting(target.primary) or rules.vary
+    known = store.selecting(target.primary)
+    selecting = known or rules.vary
     key = key_of(target, selecting, headers)
     stored = store.get(key)
     wishes = wishes_of(headers)
     if stored is None:
-        return Found(key, None, Use.ASK, wishes, "vary-miss" if store.knows(target.primary) else "uri-miss")
+        return Found(key, None, Use.ASK, wishes, "vary-miss" if known else "uri-miss")
     use = use_of(stored, wishes, now)
     fresh = not stored.always_revalidate and stored.remaining(now) > 0
     return Found(key, stored, use, wishes, "request" if fresh else "stale")

@@ -20,6 +20,7 @@ class _Node:
 
     key: str
     primary: str
+    """"" if no request header selects it."""
     uri: str
     route: str
     entry: Entry
@@ -47,9 +48,10 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._nodes: dict[str, _Node] = {}
-        self._by_uri: dict[str, set[str]] = {}
+        self._by_uri: dict[str, str | set[str]] = {}
+        """Keys by `cache_uri`; most have one, which needs no set."""
         self._vary: dict[str, tuple[tuple[str, ...], int]] = {}
-        """By primary key: selecting names, and how many entries there are."""
+        """By primary key: selecting names, if any, and how many entries there are."""
         self._expiring: dict[int, set[str]] = {}
         self._seconds: list[int] = []
         self._oldest: _Node | None = None
@@ -77,10 +79,6 @@ class MemoryStore:
         """Lower-case request header names by which the stored variants of a primary key differ, sorted."""
         known = self._vary.get(primary)
         return known[0] if known is not None else ()
-
-    def knows(self, primary: str) -> bool:
-        """Whether any variant is stored."""
-        return primary in self._vary
 
     def note_selecting(self, primary: str, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names by which a new variant is stored: its own and those of the variants that are there.
@@ -116,12 +114,12 @@ class MemoryStore:
             return False
         while self._nodes and (self._bytes + size > self._max_bytes or len(self._nodes) >= self._max_entries):
             self._evict()
-        node = _Node(key, primary, uri, route, entry, size, int(expires_at) + 1)
+        node = _Node(key, primary if selecting else "", uri, route, entry, size, int(expires_at) + 1)
         self._nodes[key] = node
         self._link(node)
-        self._by_uri.setdefault(uri, set()).add(key)
-        known = self._vary.get(primary)
-        self._vary[primary] = (selecting, 1 if known is None else known[1] + 1)
+        self._index(node)
+        if selecting:
+            self._vary[primary] = (selecting, self._vary.get(primary, (selecting, 0))[1] + 1)
         self._schedule(node)
         self._account(node, 1)
         return True
@@ -136,10 +134,9 @@ class MemoryStore:
 
     def remove_uri(self, uri: str) -> int:
         """Remove every variant of a `cache_uri`, of all routes and identities; how many there were."""
-        keys = self._by_uri.get(uri)
-        if not keys:
-            return 0
-        for key in (gone := tuple(keys)):
+        keys = self._by_uri.get(uri, ())
+        gone = (keys,) if isinstance(keys, str) else tuple(keys)
+        for key in gone:
             self._drop(self._nodes[key])
         return len(gone)
 
@@ -163,6 +160,22 @@ class MemoryStore:
                 count += 1
             del self._expiring[heapq.heappop(self._seconds)]
         return count
+
+    def _index(self, node: _Node) -> None:
+        there = self._by_uri.get(node.uri)
+        if there is None:
+            self._by_uri[node.uri] = node.key
+        elif isinstance(there, str):
+            self._by_uri[node.uri] = {there, node.key}
+        else:
+            there.add(node.key)
+
+    def _forget(self, node: _Node) -> None:
+        there = self._by_uri[node.uri]
+        if isinstance(there, set) and len(there) > 1:
+            there.discard(node.key)
+        else:
+            del self._by_uri[node.uri]
 
     def _schedule(self, node: _Node) -> None:
         due = self._expiring.get(node.second)
@@ -208,14 +221,15 @@ class MemoryStore:
     def _drop(self, node: _Node) -> None:
         del self._nodes[node.key]
         self._unlink(node)
-        _discard(self._by_uri, node.uri, node.key)
+        self._forget(node)
         # An empty second stays until its time comes: taking it out of the heap would cost more.
         self._expiring[node.second].discard(node.key)
-        names, count = self._vary[node.primary]
-        if count == 1:
-            del self._vary[node.primary]
-        else:
-            self._vary[node.primary] = (names, count - 1)
+        if node.primary:
+            names, count = self._vary[node.primary]
+            if count == 1:
+                del self._vary[node.primary]
+            else:
+                self._vary[node.primary] = (names, count - 1)
         self._account(node, -1)
 
     def _account(self, node: _Node, sign: int) -> None:
@@ -225,10 +239,3 @@ class MemoryStore:
             usage = self.usage[node.route] = Usage()
         usage.entries += sign
         usage.bytes += sign * node.size
-
-
-def _discard(index: dict[str, set[str]], name: str, key: str) -> None:
-    keys = index[name]
-    keys.discard(key)
-    if not keys:
-        del index[name]

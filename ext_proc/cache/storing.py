@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from sys import intern
 from typing import Literal
 
 from ext_proc.cache.entry import Entry
@@ -155,8 +156,9 @@ def entry(
     """
     control = storable.control
     dropped = _dropped_names(origin) | control.fields("private") | control.fields("no-cache")
+    # Interned: the same names and most values stand in all entries of a service.
     headers = {
-        name: value
+        intern(name): intern(value)
         for name, value in shown.items()
         if name not in dropped and not name.startswith((":", "x-envoy-")) and not _CONTROL.search(value)
     }

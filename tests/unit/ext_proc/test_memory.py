@@ -142,7 +142,7 @@ class Bookkeeping(RuleBasedStateMachine):
         for uri in range(3):
             self.store.remove_uri(f"u{uri}")
         assert 0 == len(self.store)
-        assert not any(self.store.knows(f"p{number}") for number in range(4))
+        assert not any(self.store.selecting(f"p{number}") for number in range(4))
 
 
 TestBookkeeping = Bookkeeping.TestCase
