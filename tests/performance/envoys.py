@@ -83,7 +83,7 @@ rate_limits:
   per-user: {{rate: 1000000/second, key: [user]}}
 callouts:
   ext_authz: {{endpoints: [{{address: {HOST}, port: {authz_port}}}], timeout: 5s}}
-  ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}], message_timeout: 5s}}
+  ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}], message_timeout: 5s, failure_mode: closed}}
 routes:
   - {{name: open, match: {{path_prefix: /open}}, auth: none, service: upstream}}
   - name: authz

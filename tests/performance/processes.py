@@ -75,12 +75,18 @@ def wait_until(condition: Callable[[], bool], what: str, programs: Sequence[Prog
     """
     deadline = time.monotonic() + timeout_s
     while not condition():
-        for watched in programs:
-            watched.check_alive()
+        _check_alive(programs)
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {watched.name}\n{watched.log_tail()}" for watched in programs)
             raise BenchError(f"{what} did not happen within {timeout_s:.0f} s\n{logs}")
         time.sleep(_POLL_S)
+    # The condition may be another's doing, of a process that has taken the port before ours could.
+    _check_alive(programs)
+
+
+def _check_alive(programs: Sequence[Program]) -> None:
+    for watched in programs:
+        watched.check_alive()
 
 
 def listens(port: int) -> bool:

@@ -12,6 +12,7 @@ import jwt
 
 from control_plane import envoy_binary
 from tests.performance import envoys
+from tests.performance.empty_callouts import BODY_BYTES
 from tests.performance.processes import HOST, BenchError, Program, answer_of, listens, program, wait_until
 from tests.ports import free_port
 
@@ -26,6 +27,8 @@ class Target:
     programs: Mapping[str, Program]
     """By role: envoy, callout (if there is one)."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    proof: tuple[str, str] = ("content-length", str(BODY_BYTES))
+    """A header of the answer, and what it contains if the request went where it should."""
 
 
 def find_envoy() -> str:
@@ -50,6 +53,7 @@ class Stand:
         self._folder = folder
         self._envoy = find_envoy()
         self._running = ExitStack()
+        self._programs: list[Program] = []
         self._upstream_port = 0
         self._static: Mapping[str, Target] = {}
         self._gateways: dict[bool, Mapping[str, Target]] = {}
@@ -81,7 +85,9 @@ class Stand:
         return self._gateway(empty=empty)["cached"]
 
     def _start(self, name: str, command: Sequence[str]) -> Program:
-        return self._running.enter_context(program(name, command, self._folder))
+        started = self._running.enter_context(program(name, command, self._folder))
+        self._programs.append(started)
+        return started
 
     def _start_python(self, name: str, module: str, *arguments: str) -> Program:
         return self._start(name, [sys.executable, "-m", module, *arguments])
@@ -110,7 +116,7 @@ class Stand:
                 "jwt": Target(f"http://{HOST}:{jwt_port}/", programs, {"authorization": bearer_token()}),
             }
             for target in self._static.values():
-                _wait_for_answer(target)
+                _wait_for_answer(target, self._programs)
         return self._static
 
     def _gateway(self, *, empty: bool) -> Mapping[str, Target]:
@@ -133,11 +139,21 @@ class Stand:
         base = f"http://{HOST}:{port}"
         targets = {
             "open": Target(f"{base}/open", {"envoy": envoy}),
-            "authz": Target(f"{base}/authz", {"envoy": envoy, "callout": authz}, {"authorization": bearer_token()}),
-            "cached": Target(f"{base}/cached", {"envoy": envoy, "callout": proc}),
+            "authz": Target(
+                f"{base}/authz",
+                {"envoy": envoy, "callout": authz},
+                {"authorization": bearer_token()},
+                ("content-length", str(BODY_BYTES)) if empty else ("ratelimit", "per-user"),
+            ),
+            "cached": Target(
+                f"{base}/cached",
+                {"envoy": envoy, "callout": proc},
+                {},
+                ("content-type", "application/octet-stream") if empty else ("cache-status", "; hit"),
+            ),
         }
         for target in targets.values():
-            _wait_for_answer(target)
+            _wait_for_answer(target, self._programs)
         return targets
 
     def _start_control_plane(self, label: str, config: Path, xds_port: int) -> None:
@@ -161,9 +177,10 @@ class Stand:
         return started
 
 
-def _wait_for_answer(target: Target) -> None:
+def _wait_for_answer(target: Target, programs: Sequence[Program]) -> None:
     def answers() -> bool:
         answer = answer_of(target.url, target.headers)
-        return answer is not None and answer[0] == 200
+        name, content = target.proof
+        return answer is not None and answer[0] == 200 and content in answer[1].get(name, "")
 
-    wait_until(answers, f"a 200 from {target.url}", list(target.programs.values()))
+    wait_until(answers, f"a 200 with {target.proof} from {target.url}", programs)
