@@ -81,7 +81,7 @@ async def test_a_faulty_file_at_the_first_start_is_told_and_exits_with_2(tmp_pat
     assert 2 == code
     assert 1 == len(lines)
     assert lines[0].startswith(f"{config}:8:")
-    assert "usres" in lines[0]
+    assert "absent" in lines[0]
 
 
 async def test_a_taken_port_is_told_in_one_line_and_exits_with_1(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ routes:
   - {name: users, match: {path_prefix: /users}, auth: none, service: users}
   - {name: pods, match: {path_prefix: /}, auth: none, service: pods}
 """
-FAULTY = GOOD.replace("service: users}", "service: usres}")
+FAULTY = GOOD.replace("service: users}", "service: absent}")
 
 
 class Setup:
@@ -95,7 +95,7 @@ async def test_a_faulty_edit_changes_nothing_and_a_fix_is_served(tmp_path: Path)
         await until(lambda: not setup.is_valid())
         status = setup.reconciler.status
         assert not status.valid
-        assert any("usres" in fault for fault in status.faults)
+        assert any("absent" in fault for fault in status.faults)
         assert generation == setup.store.feeds["meetinity"].current.generation
         setup.path.write_text(GOOD)
         await until(setup.is_valid)
@@ -120,7 +120,7 @@ async def test_a_faulty_file_at_the_first_start_ends_it(tmp_path: Path) -> None:
     """Every fault stands in the error, with exit code 2."""
     setup = Setup(tmp_path)
     setup.path.write_text(FAULTY.replace("version: 1", "version: 7"))
-    with pytest.raises(StartError, match="usres") as raised:
+    with pytest.raises(StartError, match="absent") as raised:
         await setup.reconciler.start()
 
     assert 2 == raised.value.exit_code
@@ -162,7 +162,7 @@ async def test_a_corrupt_last_good_file_is_ignored(tmp_path: Path) -> None:
     setup.last_good.directory.mkdir()
     setup.last_good.path.write_text("garbage")
 
-    with pytest.raises(StartError, match="usres"):
+    with pytest.raises(StartError, match="absent"):
         await setup.reconciler.start()
 
 
