@@ -24,7 +24,7 @@ def render(
 
     Example: gatewayctl render gateway.yaml --type routes
     """
-    from control_plane.cli.loaded import load_file, refuse, require_gateway
+    from control_plane.cli.loaded import load_file, print_warnings, refuse, require_gateway
     from control_plane.cli.output import print_value
     from control_plane.translate import translate
     from control_plane.translate.patches import TYPES, PatchError
@@ -32,7 +32,9 @@ def render(
 
     if static and type_:
         refuse("--static is a whole bootstrap; --type does not go with it")
-    gateway, materials = require_gateway(load_file(file, env_file))
+    loaded = load_file(file, env_file)
+    gateway, materials = require_gateway(loaded)
+    print_warnings(loaded.warnings)
     try:
         snapshot = translate(gateway, {}, materials)
     except PatchError as error:

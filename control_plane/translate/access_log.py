@@ -80,5 +80,4 @@ def _access_log(
 def _route_filters(scope: ListenerScope) -> Iterator[accesslog_pb2.AccessLogFilter]:
     silent = sorted({route.name for route in scope.routes if not route.access_log})
     if silent:
-        listed = ", ".join(f"'{route}'" for route in silent)
-        yield cel_filter(f"!has(xds.route_name) || !(xds.route_name in [{listed}])")
+        yield cel_filter(f"!has(xds.route_name) || !(xds.route_name in {json.dumps(silent)})")

@@ -31,6 +31,7 @@ _MAX_CONCURRENT_STREAMS = 100
 _INITIAL_STREAM_WINDOW_BYTES = 64 * 1024
 _INITIAL_CONNECTION_WINDOW_BYTES = 1024 * 1024
 _MAX_HEADERS = 100
+_ENVOYS_MAX_HEADERS_KIB = 8192
 _REQUEST_HEADERS_TIMEOUT = timedelta(seconds=10)
 BUFFERED_BODY_BYTES = 1024 * 1024
 """Room for answers whose whole body is transformed: Envoy answers 500 to one that does not fit its buffer."""
@@ -89,8 +90,10 @@ def http_connection_manager(scope: ListenerScope) -> HttpConnectionManager:
         stream_idle_timeout=duration(limits.idle_timeout),
         request_timeout=duration(limits.request_timeout),
         request_headers_timeout=duration(min(limits.request_timeout, _REQUEST_HEADERS_TIMEOUT)),
-        # Whole KiB, at least one.
-        max_request_headers_kb=UInt32Value(value=max(1, -(-limits.request_headers // 1024))),
+        # Whole KiB, within what Envoy takes.
+        max_request_headers_kb=UInt32Value(
+            value=min(max(1, -(-limits.request_headers // 1024)), _ENVOYS_MAX_HEADERS_KIB)
+        ),
     )
     _set_protocols(manager, scope)
     _set_client_address(manager, scope)

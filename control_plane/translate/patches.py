@@ -51,7 +51,7 @@ def _patched(resource: Resource, patches: Sequence[EnvoyPatch]) -> Resource:
     document: Plain = to_plain(message, show_secrets=True)
     for patch in patches:
         try:
-            document = apply(document, patch.op, patch.path, patch.value)
+            document = apply(document, patch.op, patch.path, patch.value, patch.from_)
             if not isinstance(document, dict):
                 raise ValueError("the result is no object")
             message = from_plain(document, message_named(full_name))
@@ -64,6 +64,13 @@ def _patched(resource: Resource, patches: Sequence[EnvoyPatch]) -> Resource:
 
 def apply(document: Plain, op: str, path: str, value: Plain = None, source: str | None = None) -> Plain:
     """One RFC 6902 operation on a copy of the document.
+
+    Args:
+        document: a rendered resource.
+        op: add, remove, replace, move, copy or test.
+        path: a JSON pointer (RFC 6901).
+        value: of add, replace and test.
+        source: where move and copy take from (`from`).
 
     Raises:
         LookupError, ValueError: the path does not exist, or a `test` fails.

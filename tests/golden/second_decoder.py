@@ -7,7 +7,7 @@ protobuf runtime: what both read alike is on the wire as we meant it.
 import dataclasses
 import importlib
 from collections.abc import Iterator
-from datetime import timedelta
+from enum import Enum
 from functools import cache
 from typing import Any as Anything
 
@@ -103,8 +103,10 @@ def _of_scalars(ours: object, theirs: object, path: str) -> Iterator[str]:
     if isinstance(ours, float) and isinstance(theirs, float):
         if abs(ours - theirs) > 1e-6 * abs(ours):
             yield f"{path}: {ours!r} is not {theirs!r}"
-    elif ours != (theirs.value if hasattr(theirs, "value") and not isinstance(theirs, timedelta) else theirs):
-        yield f"{path}: {ours!r} is not {theirs!r}"
+        return
+    number = theirs.value if isinstance(theirs, Enum) else theirs
+    if ours != number:
+        yield f"{path}: {ours!r} is not {number!r}"
 
 
 @cache

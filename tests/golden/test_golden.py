@@ -173,4 +173,6 @@ def test_the_second_decoder_would_notice() -> None:
     listener.traffic_direction = base_pb2.OUTBOUND
 
     assert [] == differences(ours.body, "envoy.config.listener.v3.Listener")
-    assert ["envoy.config.listener.v3.Listener.traffic_direction: 2 is not 1"] == compared(listener, ours.body)
+    assert ["envoy.config.listener.v3.Listener.traffic_direction"] == [
+        told.partition(":")[0] for told in compared(listener, ours.body)
+    ]
