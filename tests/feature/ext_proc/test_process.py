@@ -27,22 +27,22 @@ async def test_life_of_a_process() -> None:
                 statuses = [(await client.get(f"http://{admin}{path}")).status for path in ("/healthz", "/readyz")]
                 metrics = await (await client.get(f"http://{admin}/metrics")).text()
 
-            assert hit.immediate_response.body == b"body"
+            assert b"body" == hit.immediate_response.body
             assert statuses == [200, 200]
             assert 'gateway_cache_requests_total{outcome="hit",route="items"} 1.0' in metrics
-            assert await health(address) == health_pb2.HealthCheckResponse.SERVING
-            assert await process.end() == 0
+            assert health_pb2.HealthCheckResponse.SERVING == await health(address)
+            assert 0 == await process.end()
 
 
 async def test_not_ready_without_policies(tmp_path: Path) -> None:
     """Until the first policies are there it is NOT_SERVING; SIGINT ends it all the same."""
     address = f"unix:{tmp_path}/proc.sock"
     async with ext_proc("127.0.0.1:1", "--address", address) as process:
-        assert await health(address) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert health_pb2.HealthCheckResponse.NOT_SERVING == await health(address)
 
         process.process.send_signal(signal.SIGINT)
 
-        assert await process.process.wait() == 0
+        assert 0 == await process.process.wait()
 
 
 async def test_a_policy_that_cannot_be_enforced_is_refused_and_the_last_good_ones_stay() -> None:
@@ -78,7 +78,7 @@ async def test_an_open_exchange_is_finished_before_the_end() -> None:
 
                 assert last.HasField("response_body")
                 assert await stream.is_ended()
-                assert await ended == 0
+                assert 0 == await ended
 
 
 async def test_workers(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ async def test_workers(tmp_path: Path) -> None:
                 async with grpc.aio.insecure_channel(f"unix:{tmp_path}/proc-{number}.sock") as channel:
                     assert (await Stream(channel, "proc-1").asks()).HasField("request_headers")
 
-            assert await process.end() == 0
+            assert 0 == await process.end()

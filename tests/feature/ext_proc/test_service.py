@@ -82,7 +82,7 @@ async def test_a_miss_and_a_hit() -> None:
         hit = service.stream()
         answer = await hit.asks()
 
-        assert answer.immediate_response.body == b"body"
+        assert b"body" == answer.immediate_response.body
         assert await hit.is_ended()
         assert service.metric("gateway_cache_requests_total", route="items", outcome="hit") == 1.0
         assert service.metric("gateway_cache_entries", route="items") == 1.0
@@ -106,7 +106,7 @@ async def test_a_policy_that_never_comes_fails_the_stream(name: str) -> None:
             await stream.asks()
 
         assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert service.metric("gateway_ext_proc_unknown_policies_total") == 1.0
+        assert 1.0 == service.metric("gateway_ext_proc_unknown_policies_total")
 
 
 async def test_garbage_fails_the_stream_only() -> None:
@@ -125,14 +125,14 @@ async def test_a_follower_is_told_to_wait_and_gets_the_leader_s_response() -> No
         leader, follower = service.stream(), service.stream()
         await leader.asks()
         extension = await follower.asks()
-        assert extension.override_message_timeout.ToMilliseconds() == 5500
+        assert 5500 == extension.override_message_timeout.ToMilliseconds()
         await leader.responds({"content-length": "4"})
         await leader.sends(b"body")
         answer = await follower.hears()
 
-        assert answer.immediate_response.body == b"body"
+        assert b"body" == answer.immediate_response.body
         assert await follower.is_ended()
-        assert service.metric("gateway_cache_wait_seconds_count") == 1.0
+        assert 1.0 == service.metric("gateway_cache_wait_seconds_count")
 
 
 async def test_a_cancelled_leader_is_replaced() -> None:
@@ -148,7 +148,7 @@ async def test_a_cancelled_leader_is_replaced() -> None:
         await first.responds({"content-length": "4"})
         await first.sends(b"body")
 
-        assert (await second.hears()).immediate_response.body == b"body"
+        assert b"body" == (await second.hears()).immediate_response.body
 
 
 async def test_a_half_closed_leader_is_replaced() -> None:

@@ -1,0 +1,41 @@
+"""The cache behind real authentication: what one caller has stored, another never gets."""
+
+import httpx
+import pytest
+
+from tests.e2e.stack import Stack
+from tests.e2e.waiting import until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("stack"), pytest.mark.timeout(120)]
+
+_ROUTE = "    service: users\n    rewrite: {path_prefix: /users}\n    transform:"
+_CACHED = "    service: users\n    rewrite: {path_prefix: /users}\n    cache: {ttl: 1m}\n    transform:"
+
+
+def test_scope_user_keeps_callers_apart(stack: Stack) -> None:
+    """The proven identity is part of the key; without one the request never gets as far as the cache."""
+    path = "/api/users/scope"
+    alice, bob = ({"authorization": f"Bearer {stack.token(name)}"} for name in ("alice", "bob"))
+    again = {"authorization": f"Bearer {stack.token('alice', nonce='another token of hers')}"}
+    stack.edit(_ROUTE, _CACHED)
+    try:
+        with stack.client() as client:
+            until(lambda: "cache-status" in client.get("/api/users/probe", headers=alice).headers, "the cache is on")
+            answers = [client.get(path, headers=headers) for headers in (alice, bob, again, bob)]
+            nobody = client.get(path)
+    finally:
+        stack.edit(_CACHED, _ROUTE)
+
+    assert [
+        "meetinity; fwd=uri-miss; stored",
+        "meetinity; fwd=uri-miss; stored",
+        "meetinity; hit; ttl=60",
+        "meetinity; hit; ttl=60",
+    ] == [_status(answer) for answer in answers]
+    assert ["alice", "bob", "alice", "bob"] == [answer.json()["headers"]["x-user-id"] for answer in answers]
+    assert 401 == nobody.status_code
+    assert "cache-status" not in nobody.headers
+
+
+def _status(answer: httpx.Response) -> str:
+    return answer.headers["cache-status"].replace("ttl=59", "ttl=60")
