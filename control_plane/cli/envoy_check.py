@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import typer
 
+from control_plane.cli.stand_in import self_signed
 from control_plane.config.faults import Fault, Position
 from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
@@ -14,6 +15,7 @@ from control_plane.envoy_binary import EnvoyMissingError, find_envoy
 from control_plane.translate import translate
 from control_plane.translate.bootstrap import BootstrapSettings
 from control_plane.translate.patches import PatchError
+from control_plane.translate.secrets import key_pair
 from control_plane.translate.static import rendered_static
 
 TIMEOUT_S = 60
@@ -30,7 +32,7 @@ def envoy_fault(file: str, gateway: Gateway, materials: Materials, program: str 
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     try:
-        snapshot = translate(gateway, {}, materials)
+        snapshot = translate(gateway, {}, {**_stand_ins(gateway), **materials})
     except PatchError as error:
         return Fault.at(Position(file, 0, 0), ("envoy_patches",), str(error))
     settings = BootstrapSettings(name=gateway.name, node_id="validate", xds_host="127.0.0.1", xds_port=18000)
@@ -41,6 +43,15 @@ def envoy_fault(file: str, gateway: Gateway, materials: Materials, program: str 
         path.write_bytes(content)
         refusal = _refusal(binary, path)
     return Fault.at(Position(file, 0, 0), (), f"Envoy refuses it: {refusal}") if refusal is not None else None
+
+
+def _stand_ins(gateway: Gateway) -> Materials:
+    """Certificates in place of those that only the cluster has."""
+    pairs = [key_pair(each) for listener in gateway.listeners for each in listener.tls or () if each.kubernetes_secret]
+    if not pairs:
+        return {}
+    certificate, private_key = self_signed()
+    return {pair.certificate: certificate for pair in pairs} | {pair.private_key: private_key for pair in pairs}
 
 
 def _refusal(binary: str, path: Path) -> str | None:

@@ -125,8 +125,11 @@ class _Mismatch:
             return Fault.at(place.key_at, path, f"is missing{expected}")
         if kind == "extra_forbidden":
             return Fault.at(place.key_at, place.path, _unknown_key(self.details["loc"]))
-        if isinstance(place.node, Text) and place.node.is_empty:
-            return Fault.at(place.key_at, place.path, "has no value (give it one, or leave the key out)")
+        if isinstance(place.node, Text) and place.node.is_null:
+            message = "has no value (give it one, or leave the key out)"
+            if not place.node.is_empty:
+                message = f"is YAML's null, not text (quote it: {place.node.text!r})"
+            return Fault.at(place.key_at, place.path, message)
         return Fault.at(place.shown_at, place.path, _message(self.details, place.node))
 
 

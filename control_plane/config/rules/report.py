@@ -96,6 +96,9 @@ class Report:
 
     def _is_hole(self, path: Path, keys: Collection[str]) -> bool:
         place = locate(self.tree, path)
+        if isinstance(place.node, Items) and not place.rest:
+            # An empty list that lost its entries is not empty in the file.
+            return not place.node.items and self.was_cut(path)
         if not isinstance(place.node, Keys):
             return False
         wanted = set(map(str, place.rest[:1])) if place.rest else set(keys)

@@ -97,6 +97,26 @@ def test_validate_with_envoy(config: Path) -> None:
     assert (0, "") == (result.exit_code, result.stderr)
 
 
+@pytest.mark.envoy
+def test_validate_with_envoy_and_a_secret_of_the_cluster(config: Path) -> None:
+    """A certificate that only the cluster has is stood in for."""
+    config.write_text(document(listeners="listeners: [{name: p, port: 10000, tls: {kubernetes_secret: a/b}}]"))
+    result = _run("validate", config, "--envoy")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+
+
+@pytest.mark.envoy
+def test_validate_with_envoy_that_refuses(config: Path) -> None:
+    """What only Envoy finds is told in its own words."""
+    patch = "{type: clusters, name: users, op: add, path: /connect_timeout, value: 0s}"
+    config.write_text(document(envoy_patches=f"envoy_patches: [{patch}]"))
+    result = _run("validate", config, "--envoy")
+
+    assert (2, 1) == (result.exit_code, len(result.stderr.splitlines()))
+    assert "Envoy refuses it: " in result.stderr
+
+
 def test_validate_without_envoy(config: Path) -> None:
     """No Envoy to ask is a failure of its own, in one line."""
     result = _run("validate", config, "--envoy", "--envoy-program", "/none/envoy")

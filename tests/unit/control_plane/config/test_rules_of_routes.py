@@ -151,6 +151,10 @@ CASES = {
         f"{PROXY}, deprecation: {{since: 2026-09-01, sunset: 2026-08-31}}",
         "deprecation.sunset: is before since (the same time or later)",
     ),
+    "cors_null_unquoted": (
+        f"{PROXY}, cors: {{allow_origins: [null]}}",
+        "cors.allow_origins[0]: is YAML's null, not text (quote it: 'null')",
+    ),
     "upgrades": (f"{PROXY}, upgrades: all", "upgrades: 'all' is not allowed (none)"),
     "listener_unknown": (
         f"{PROXY}, listeners: [publik]",
