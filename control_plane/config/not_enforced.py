@@ -21,13 +21,6 @@ def _signatures(gateway: Gateway) -> Iterable[Path]:
     return (("auth", "signatures", name) for name in gateway.auth.signatures)
 
 
-def _fetched_keys(gateway: Gateway) -> Iterable[Path]:
-    for name, provider in gateway.auth.jwt.items():
-        for key in ("jwks_url", "oidc_discovery"):
-            if getattr(provider, key) is not None:
-                yield ("auth", "jwt", name, key)
-
-
 def _revocation(gateway: Gateway) -> Iterable[Path]:
     return (("auth", "jwt", name, "revocation") for name, jwt in gateway.auth.jwt.items() if jwt.revocation is not None)
 
@@ -46,7 +39,6 @@ def _tracing(gateway: Gateway) -> Iterable[Path]:
 
 NOT_ENFORCED: tuple[Feature, ...] = (
     Feature("signed requests are refused with 503", _signatures),
-    Feature("keys are not fetched, so its routes answer 503 (jwks_file, secret)", _fetched_keys),
     Feature("revoked tokens pass", _revocation),
     Feature("the store is memory", _redis),
     Feature("nothing but the trust in callers' certificates differs from the edge", _sidecar),
