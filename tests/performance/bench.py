@@ -61,12 +61,17 @@ def describe_machine(generator: Generator) -> report.Machine:
         cores=os.cpu_count() or 1,
         kernel=platform.release(),
         versions={
-            "Envoy": envoy.split("/")[1],
+            "Envoy": envoy_version(envoy),
             "Python": platform.python_version(),
             **{package: version(package) for package in ("grpcio", "uvloop", "protobuf")},
         },
         generator=generator.name,
     )
+
+
+def envoy_version(text: str) -> str:
+    """The release in what `envoy --version` prints: PROGRAM version: COMMIT/RELEASE/STATUS/TYPE/TLS."""
+    return text.rpartition(" version: ")[2].split("/")[1]
 
 
 def take_samples(cases: Sequence[Case], plan: Plan, generator: Generator) -> list[Sample]:
