@@ -1,4 +1,4 @@
-"""The control plane's HTTP side: /api/status beside what every process has."""
+"""The control plane's HTTP side: a status page and /api/status beside what every process has."""
 
 import hmac
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
-from control_plane.admin.status import cluster_status, status
+from control_plane.admin.page import page
+from control_plane.admin.status import Status, cluster_status, status
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.reconciler import Reconciler
 from control_plane.xds.store import Store
@@ -39,13 +40,21 @@ def control_plane_app(
             return "draining"
         return None if store.is_open else "no configuration yet"
 
-    async def api_status(_request: web.Request) -> web.Response:
+    def current() -> Status:
         cluster = cluster_status(discovery, reconciler.gateway) if discovery is not None else None
-        body = orjson.dumps(status(reconciler.status, store, cluster))
-        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+        return status(reconciler.status, store, cluster)
+
+    async def api_status(_request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(body=orjson.dumps(current()), content_type="application/json", headers=headers)
+
+    async def status_page(_request: web.Request) -> web.Response:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy}
+        return web.Response(text=page(current()), content_type="text/html", headers=headers)
 
     app = admin_app(registry, readiness)
-    app.add_routes([web.get("/api/status", api_status)])
+    app.add_routes([web.get("/", status_page), web.get("/api/status", api_status)])
     if token:
         app.middlewares.append(_authenticated(token))
     return app

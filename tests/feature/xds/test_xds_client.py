@@ -42,7 +42,9 @@ class Sink:
 
 
 @asynccontextmanager
-async def client(address: str, sinks: Mapping[str, Sink], ready: asyncio.Event) -> AsyncIterator[XdsClient]:
+async def client(
+    address: str, sinks: Mapping[str, Sink], ready: asyncio.Event, backoff_s: tuple[float, float] = (0.1, 5.0)
+) -> AsyncIterator[XdsClient]:
     """A running client."""
     running = XdsClient(
         target=address,
@@ -52,6 +54,7 @@ async def client(address: str, sinks: Mapping[str, Sink], ready: asyncio.Event) 
         sinks=sinks,
         on_ready=ready.set,
         jitter=lambda: 0.0,
+        backoff_s=backoff_s,
     )
     task = asyncio.create_task(running.run())
     try:
@@ -140,3 +143,23 @@ async def test_it_keeps_what_it_has_while_the_server_is_away() -> None:
 
     assert applied + 1 == sink.count
     assert {"authz-3"} == sink.last_changed
+
+
+async def test_a_name_that_is_asked_for_ends_the_back_off() -> None:
+    """An Envoy was faster to reconnect and has got a route with a new policy: its request cannot wait for minutes."""
+    sink, ready = Sink(), asyncio.Event()
+    async with AsyncExitStack() as stack:
+        async with serving() as first:
+            first.publish(policy("authz-1"))
+            running = await stack.enter_async_context(
+                client(first.address, {AUTHZ_POLICY: sink}, ready, backoff_s=(600.0, 600.0))
+            )
+            await ready_within(ready)
+        second = await stack.enter_async_context(serving(at=first.address))
+        second.publish(policy("authz-1"), policy("authz-2"))
+        async with asyncio.timeout(10):
+            while running.is_connected:  # noqa: ASYNC110 - gRPC tells only the client
+                await asyncio.sleep(0.01)
+            await running.request(AUTHZ_POLICY, "authz-2")
+
+    assert {"authz-1", "authz-2"} == sink.holds.keys()
