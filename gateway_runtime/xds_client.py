@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Never
 
 import grpc
@@ -26,14 +27,11 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # The back-off is ours, once a stream: without these the channel refuses to dial for up to 2 minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # The back-off is ours: each attempt has a channel of its own, and so that it dials at once, a pool of its own.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 ]
-_FIRST_BACKOFF_S = 0.1
-_LAST_BACKOFF_S = 5.0
+_BACKOFF_S = (0.1, 5.0)
 
 _Call = grpc.aio.StreamStreamCall[Message, discovery_pb2.DeltaDiscoveryResponse]
 
@@ -51,6 +49,7 @@ class XdsClient:
         sinks: Mapping[str, ResourceSink],
         on_ready: Callable[[], None],
         jitter: Callable[[], float] = random.random,
+        backoff_s: tuple[float, float] = _BACKOFF_S,
     ) -> None:
         """
         Args:
@@ -61,12 +60,15 @@ class XdsClient:
             sinks: by type URL; the first responses of a stream are applied in this order.
             on_ready: called once, after the first applied answer of every type.
             jitter: a number in [0, 1) that spreads reconnects.
+            backoff_s: before the first reconnect, and at most; doubled in between.
         """
         self._target = target
         node = base_pb2.Node(id=node_id, cluster=cluster, user_agent_name=user_agent_name)
         self._state = DeltaClient(node, sinks)
         self._on_ready = on_ready
         self._jitter = jitter
+        self._backoff_s = backoff_s
+        self._hurry = asyncio.Event()
         self._was_ready = False
         self._connected = False
         self._failures = 0
@@ -81,19 +83,36 @@ class XdsClient:
         return self._connected
 
     async def run(self) -> Never:
-        """Hold a stream open until cancelled; reconnect with jittered exponential back-off (0.1 s to 5 s)."""
+        """Hold a stream open until cancelled; reconnect with jittered exponential back-off."""
+        while True:
+            reason = await self._attempt()
+            self._note_disconnect(reason)
+            first_s, longest_s = self._backoff_s
+            delay_s = min(longest_s, first_s * 2 ** min(self._failures, 10))
+            self._failures += 1
+            await self._back_off(delay_s * (0.5 + self._jitter() / 2))
+
+    async def _attempt(self) -> str:
+        """Connect and work one stream; return why it broke."""
         async with grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS) as channel:
             open_stream = channel.stream_stream(
                 _METHOD,
                 request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
             )
-            while True:
-                reason = await self._hold(open_stream())
-                self._note_disconnect(reason)
-                ceiling = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(self._failures, 10))
-                self._failures += 1
-                await asyncio.sleep(ceiling * (0.5 + self._jitter() / 2))
+            return await self._hold(open_stream())
+
+    async def _back_off(self, delay_s: float) -> None:
+        """Wait, but no longer once a resource is asked for.
+
+        Whoever named it has heard of it from a control plane, so there is one to connect to, and a request waits.
+        """
+        self._hurry.clear()
+        if self._waiting:
+            delay_s = min(delay_s, self._backoff_s[0])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._hurry.wait()
 
     async def request(self, type_url: str, name: str) -> None:
         """Return when the named resource is held; ask for it, once however many wait.
@@ -109,6 +128,8 @@ class XdsClient:
             arrived = self._waiting[key] = asyncio.Event()
             if self._connected:
                 self._send(self._state.subscribe(type_url, name))
+            else:
+                self._hurry.set()
         await arrived.wait()
 
     async def _hold(self, call: _Call) -> str:
