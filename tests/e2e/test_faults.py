@@ -38,6 +38,8 @@ def test_a_killed_ext_proc_fails_open(stack: Stack) -> None:
         tally.until_more(3)
         stack.until_restarted("ext_proc", stack.kill("ext_proc"))
         tally.until_more(10)
+        cached = f"{stack.url}/api/events/popular?restart={uuid.uuid4()}"
+        until(lambda: "hit" in httpx.get(cached).headers.get("cache-status", ""), "the cache is there again")
 
     assert {} == tally.failures
 
