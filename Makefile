@@ -1,6 +1,6 @@
 # `make up` runs the gateway, `make test` tests it; each installs what it needs into this folder (.venv, .tools).
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint format protos golden schema lock bench clean
+.PHONY: help setup up test lint format protos golden schema lock bench clean kind-test images
 
 python := .venv/bin/python
 
@@ -15,7 +15,7 @@ up: ## runs the gateway of envoy/gateway.yaml with demo upstreams until Ctrl-C
 	@exec .venv/bin/gatewayctl up -c envoy/gateway.yaml
 
 test: setup ## every test that needs no cluster, with real Envoy and real Redis
-	@$(python) -m pytest -n auto --dist loadgroup
+	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup
 
 lint: setup ## formatting, style, types, import rules, spelling, freshness of generated files
 	@scripts/lint.sh
@@ -28,6 +28,7 @@ protos: setup ## generates code from protos/
 
 golden: setup ## rewrites the expected files of tests/golden
 	@$(python) -m tests.golden.update
+	@$(python) -m tests.kubernetes.manifests
 
 schema: setup ## rewrites docs/reference/gateway.schema.json
 	@$(python) -m scripts.config_schema
@@ -37,6 +38,13 @@ lock: setup ## pins the dependencies of pyproject.toml again
 
 bench: setup ## measures, and writes docs/performance/benchmarks.md
 	@$(python) -m tests.performance.bench
+
+images: ## the container images, one per process (needs docker)
+	@for target in control-plane ext-authz ext-proc envoy; do \
+		docker build --target $$target --tag meetinity-gateway:$$target . || exit 1; done
+
+kind-test: setup ## runs tests/kubernetes against a kind cluster made for it (needs docker and kind)
+	@scripts/kind_test.sh
 
 clean: ## removes what was installed and generated
 	rm -rf .venv .tools .gateway typings build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -34,5 +34,7 @@ check "mypy" .venv/bin/mypy
 check "import rules" .venv/bin/lint-imports
 check "codespell" .venv/bin/codespell
 check "generated code" protos_are_fresh
+check "Dockerfile" .venv/bin/hadolint Dockerfile
+check "workflows" .venv/bin/actionlint
 check "no package named envoy" no_envoy_package
 exit $status

@@ -4,14 +4,14 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 from prometheus_client import CollectorRegistry
 
-from control_plane.kubernetes.api import Api
+from control_plane.kubernetes.api import Api, CredentialsError
 from control_plane.kubernetes.config_map import ConfigMapFiles
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.events import Events
@@ -143,7 +143,16 @@ async def attached(
 
     path = kubeconfig or environment.get("KUBECONFIG", "")
     who = identity(environment)
-    async with Connection(from_kubeconfig(path) if path else in_cluster) as connection:
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(Connection(from_kubeconfig(path) if path else in_cluster))
+        except CredentialsError as error:
+            if kubeconfig or not path:
+                raise
+            # KUBECONFIG may be set for other programs; a gateway that needs no cluster does not fail for it.
+            logger("kubernetes").warning("no_cluster", error=str(error))
+            yield None
+            return
         election = None
         if who.namespace:
             election = Election(connection, namespace=who.namespace, identity=who.name)
