@@ -52,7 +52,9 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
         lb_policy=_LB_POLICIES[service.load_balancing.policy],
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
             # Envoy's default of 50 % would send traffic to endpoints that are known to be dead.
-            healthy_panic_threshold=percent_pb2.Percent(value=service.panic_threshold)
+            healthy_panic_threshold=percent_pb2.Percent(value=service.panic_threshold),
+            # Envoy's default of 1 s would keep sending to an endpoint for a second after it was ejected or drained.
+            update_merge_window=duration(timedelta(0)),
         ),
         circuit_breakers=_circuit_breakers(service.circuit_breaker, budget),
         upstream_connection_options=keepalive(),

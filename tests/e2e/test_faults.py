@@ -71,8 +71,7 @@ def test_an_instance_that_fails_is_left_out(stack: Stack) -> None:
 
         try:
             reached_by(6)
-            # Envoy's workers hear of it at the latest a second later (update_merge_window).
-            until(lambda: reached_by(2) == 0, "it is left out", 2.5)
+            until(lambda: reached_by(2) == 0, "it is left out", 1.0)
             assert reached_by(10) == 0
         finally:
             httpx.delete(f"{control}/behaviour")
