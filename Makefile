@@ -36,8 +36,9 @@ schema: setup ## rewrites docs/reference/gateway.schema.json
 lock: setup ## pins the dependencies of pyproject.toml again
 	@scripts/lock.sh
 
-bench: setup ## measures, and writes docs/performance/benchmarks.md
+bench: setup ## measures, and writes docs/performance/
 	@$(python) -m tests.performance.bench
+	@$(python) -m tests.performance.kubernetes_bench
 
 images: ## the container images, one per process (needs docker)
 	@for target in control-plane ext-authz ext-proc envoy; do \
