@@ -112,6 +112,7 @@ class Reconciler:
         self._watch = watch or Watch()
         self._discovery = discovery
         self._building = asyncio.Lock()
+        self._stale = asyncio.Event()
         self._recording = Recording()
         self._served: _Built | None = None
         self._status = ConfigStatus(path, False, (), (), 0.0, 0.0, False)
@@ -144,7 +145,8 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_file(), name="configuration file")
             if self._discovery is not None:
-                tasks.create_task(self._follow_cluster(self._discovery), name="cluster")
+                tasks.create_task(self._follow_cluster(self._discovery), name="endpoints")
+                tasks.create_task(self._rebuild_when_stale(), name="rebuild")
 
     async def _follow_file(self) -> None:
         while True:
@@ -152,27 +154,35 @@ class Reconciler:
             await self._reload()
 
     async def _follow_cluster(self, discovery: Discovery) -> None:
+        """Endpoints are served here and now; what needs a translation must not hold up the next ones."""
         while True:
             affected = await discovery.take()
-            if self._served is not None and not self._take_endpoints(discovery, self._served, affected):
-                await self._rebuild()
+            if self._served is not None and self._take_endpoints(discovery, self._served, affected):
+                self._stale.set()
+
+    async def _rebuild_when_stale(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            await self._rebuild()
 
     def _take_endpoints(self, discovery: Discovery, served: _Built, affected: Affected) -> bool:
-        """Serve the assignments that differ, at once; False if more than endpoints may have changed."""
-        if affected.contents:
-            return False
+        """Serve the assignments that differ, at once; True if more than that may have changed."""
         text = served.text.gateway
+        patched = _patched_assignments(text)
+        more = bool(affected.contents)
         found = {}
         for name, reference in services_of(text, affected.services).items():
-            if name in text.services:
-                service = discovery.cluster.service_as_discovered(text.services[name])
-                if service != served.discovered.gateway.services[name]:
-                    return False
-            if name in _patched_assignments(text):
-                return False
-            found[name] = discovery.cluster.endpoints(reference)
+            service = text.services.get(name)
+            if service is not None:
+                as_discovered = discovery.cluster.service_as_discovered(service)
+                more = more or as_discovered != served.discovered.gateway.services[name]
+            if name in patched:
+                more = True
+            else:
+                found[name] = discovery.cluster.endpoints(reference)
         self.set_endpoints(found)
-        return True
+        return more
 
     def set_endpoints(self, found: Endpoints) -> None:
         """Discovery found something: only the assignments that differ are built, and they are served at once.

@@ -41,6 +41,8 @@ class ApiServer:
     """Cleared: half-open, watches stay open and get nothing at all."""
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     """(namespace, resource) that RBAC does not allow."""
+    hanging: set[str] = field(default_factory=set)
+    """Namespaces whose requests get no answer while they are in here."""
     throttled: int = 0
     """So many of the next requests get 429."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -98,6 +100,8 @@ class ApiServer:
         self.requests.append((request.method, request.path, dict(request.query)))
         try:
             self._require_access(request)
+            while request.match_info.get("namespace", "") in self.hanging:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             return await handler(request)
         except StatusError as error:
             return web.json_response(error.body, status=error.code, headers=error.headers)

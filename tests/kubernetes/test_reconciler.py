@@ -25,6 +25,7 @@ from tests.kubernetes.cluster import CORE, SLICES, Namespace, endpoint_slice, se
 from tests.kubernetes.store import Object
 
 RESOURCE = "endpointslices"
+_SLOW = "/apis/discovery.k8s.io/v1/namespaces/slow/"
 CONFIG = """
 version: 1
 name: meetinity
@@ -176,6 +177,29 @@ async def test_new_services_of_a_changed_file_come_with_their_endpoints(shop: Na
 
     await served.until(lambda: served.endpoints("orders") is not None)
     assert [("10.1.0.7", 8080)] == served.endpoints("orders")
+
+
+async def test_endpoints_do_not_wait_for_a_file_that_waits_for_the_cluster(
+    shop: Namespace, served: Served, double: object
+) -> None:
+    """A new namespace that does not answer delays the new file, not the removal of a dead endpoint."""
+    server = shop.server
+    assert server is not None
+    await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
+    await served.until(lambda: served.endpoints() == [("10.1.0.1", 8080)])
+    server.hanging.add("slow")
+    served.file.write_text(
+        served.file.read_text().replace(
+            "  fixed:", "  slow: {kubernetes: {namespace: slow, service: slow, port: http}}\n  fixed:"
+        )
+    )
+    await served.until(lambda: any(query_path.startswith(_SLOW) for _, query_path, _ in server.requests))
+
+    await shop.delete(SLICES, RESOURCE, "users-a")
+    await served.until(lambda: served.endpoints() == [])
+    assert served.endpoints("slow") is None
+    server.hanging.clear()
+    await served.until(lambda: served.endpoints("slow") == [])
 
 
 async def test_the_cluster_may_come_later(shop: Namespace, tmp_path: Path, double: object) -> None:
