@@ -15,6 +15,7 @@ from ext_authz.jwt.cache import TokenCache
 from ext_authz.jwt.sources import sources_of
 from ext_authz.limiter.memory import MemoryStore
 from ext_authz.metrics import Metrics
+from ext_authz.nonces import MemoryNonces
 from ext_authz.policies import PolicyStore
 from ext_authz.service import Authorization
 from ext_authz.settings import Settings
@@ -61,6 +62,7 @@ async def serve_worker(settings: Settings) -> None:
         limiter=limiter,
         metrics=Metrics(registry, policies, tokens, limiter, fetcher.ages_s),
         audit=AuditLog(time.monotonic),
+        nonces=MemoryNonces(time.time()),
     )
     server.server.add_generic_rpc_handlers((authorization.handler(),))
     address = server.bind(settings.addresses[0], name="ext_authz")

@@ -16,14 +16,15 @@ from ext_authz.jwt.sources import KeyRing
 from ext_authz.jwt.verification import SignatureAlgorithms, VerifiedToken, verified_token
 from ext_authz.reasons import CredentialError, Reason
 from ext_authz.request import Request
+from ext_authz.signatures import NonceUse, verified_client
 from policy.api_keys import ApiKey
-from policy.authz import ApiKeys, Authentication, JwtProvider, Place, Source
+from policy.authz import ApiKeys, Authentication, JwtProvider, Place, Signatures, Source
 from policy.claims import claim_at, claim_texts
 from policy.jwks import KeySet
 
 MAX_API_KEY_CHARACTERS = 512
-API_KEY_IDENTITIES = 10_000
-"""How many prepared identities of API keys are kept."""
+PROGRAM_IDENTITIES = 10_000
+"""How many prepared identities of API keys and signing clients are kept."""
 
 
 class Authenticator:
@@ -37,10 +38,15 @@ class Authenticator:
         self.tokens = tokens
         self._ring = ring if ring is not None else KeyRing()
         self._algorithms = SignatureAlgorithms()
-        self._api_keys: RecentEntries[Identity] = RecentEntries(API_KEY_IDENTITIES)
+        self._programs: RecentEntries[Identity] = RecentEntries(PROGRAM_IDENTITIES)
 
-    def authenticate(self, rules: Authentication, request: Request, now_s: float) -> Identity | None:
+    def authenticate(
+        self, rules: Authentication, request: Request, now_s: float, nonces: list[NonceUse]
+    ) -> Identity | None:
         """Whom the request comes from; None if it carries no credential and need not.
+
+        Args:
+            nonces: takes the nonces of signatures; whether each is used for the first time remains to be asked.
 
         Raises:
             CredentialError: a credential is wrong, missing or ambiguous, or cannot be judged.
@@ -61,7 +67,7 @@ class Authenticator:
             elif isinstance(method, ApiKeys):
                 found = self._api_key(method, request)
             else:
-                raise CredentialError(Reason.NO_KEYS, method.method)
+                found = self._signature(method, request, now_s, nonces)
             if found is not None:
                 proven.append(found)
         missing = len(proven) < len(rules.methods) if rules.all_of else not proven
@@ -151,15 +157,28 @@ class Authenticator:
             raise CredentialError(Reason.UNKNOWN_API_KEY, method.method)
         return self._key_identity(method, key)
 
+    def _signature(self, method: Signatures, request: Request, now_s: float, nonces: list[NonceUse]) -> Identity | None:
+        signed = verified_client(method, request, now_s)
+        if signed is None:
+            return None
+        client, nonce = signed
+        nonces.append(nonce)
+        key = method.digest + client.encode()
+        known = self._programs.get(key)
+        if known is None:
+            known = identity(method.method, {"id": client}, (), client=client)
+            self._programs.put(key, known)
+        return known
+
     def _key_identity(self, method: ApiKeys, key: ApiKey) -> Identity:
-        known = self._api_keys.get(method.digest + key.sha256)
+        known = self._programs.get(method.digest + key.sha256)
         if known is None:
             claims = {**key.attributes, "id": key.id}
             try:
                 known = identity(method.method, claims, method.forward_claims, api_key=key.id)
             except ValueError:
                 raise CredentialError(Reason.UNFIT_CLAIM, method.method) from None
-            self._api_keys.put(method.digest + key.sha256, known)
+            self._programs.put(method.digest + key.sha256, known)
         return known
 
 

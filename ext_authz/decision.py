@@ -11,8 +11,10 @@ from ext_authz.credentials import Authenticator, check_requirements
 from ext_authz.identity import Identity
 from ext_authz.limiter.charges import Charge, Standing, Store, Verdict
 from ext_authz.limiter.keys import charge
+from ext_authz.nonces import MemoryNonces, NonceVerdict
 from ext_authz.reasons import CredentialError, Reason
 from ext_authz.request import Request
+from ext_authz.signatures import NonceUse
 from policy.authz import Policy
 from policy.networks import IpRules, parse_address
 from policy.quotas import Limit
@@ -43,17 +45,31 @@ class Deny(NamedTuple):
 
 
 Decision = Allow | Deny
-Steps = Generator[Sequence[Charge], Verdict, Decision]
-"""Yields the charges of one stage, is sent what became of them, returns the decision."""
+Step = Sequence[Charge] | NonceUse
+"""What a store has to be asked: the charges of one stage, or whether a nonce is new."""
+Steps = Generator[Step, Verdict | NonceVerdict, Decision]
+"""Yields steps, is sent what became of each (a Verdict for charges), returns the decision."""
 
 
-def decide(policy: Policy, request: Request, now: Now, authenticator: Authenticator, store: Store) -> Decision:
-    """Decide with a store that answers at once."""
+def decide(
+    policy: Policy,
+    request: Request,
+    now: Now,
+    authenticator: Authenticator,
+    store: Store,
+    nonces: MemoryNonces | None = None,
+) -> Decision:
+    """Decide with stores that answer at once; without one for nonces no signed request passes."""
     steps = decision_steps(policy, request, now, authenticator)
     try:
-        charges = next(steps)
+        step = next(steps)
         while True:
-            charges = steps.send(store.charge(charges, now.monotonic_us))
+            if not isinstance(step, NonceUse):
+                step = steps.send(store.charge(step, now.monotonic_us))
+            elif nonces is None:
+                step = steps.send(NonceVerdict.UNKNOWN)
+            else:
+                step = steps.send(nonces.use_at(step, now.unix_s))
     except StopIteration as stop:
         decision: Decision = stop.value
         return decision
@@ -68,20 +84,29 @@ def decision_steps(policy: Policy, request: Request, now: Now, authenticator: Au
     standing: Standing | None = None
     shadowed: tuple[Limit, ...] = ()
     if policy.limits_before:
-        admitted, standing, shadowed = yield [charge(limit, request, None) for limit in policy.limits_before]
+        verdict = yield [charge(limit, request, None) for limit in policy.limits_before]
+        assert isinstance(verdict, Verdict)
+        admitted, standing, shadowed = verdict
         if not admitted:
             return Deny(Reason.RATE_LIMIT, None, standing, would_refuse=shadowed)
     identity: Identity | None = None
     rules = policy.authentication
     if rules is not None:
+        nonces: list[NonceUse] = []
         try:
-            identity = authenticator.authenticate(rules, request, now.unix_s)
+            identity = authenticator.authenticate(rules, request, now.unix_s, nonces)
         except CredentialError as error:
             return Deny(error.reason, None, standing, error.method, shadowed)
+        for nonce in nonces:
+            freshness = yield nonce
+            if freshness is not NonceVerdict.FIRST_USE:
+                reason = Reason.REPLAY if freshness is NonceVerdict.REPLAY else Reason.STORE
+                return Deny(reason, None, standing, nonce.method, shadowed)
         if not check_requirements(rules, identity):
             return Deny(Reason.INSUFFICIENT_CLAIMS, identity, standing, would_refuse=shadowed)
     if policy.limits_after:
         verdict = yield [charge(limit, request, identity) for limit in policy.limits_after]
+        assert isinstance(verdict, Verdict)
         shadowed += verdict.would_refuse
         if not verdict.admitted:
             return Deny(Reason.RATE_LIMIT, identity, verdict.standing, would_refuse=shadowed)

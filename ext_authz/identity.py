@@ -39,10 +39,12 @@ def identity(
     *,
     user: str | None = None,
     api_key: str | None = None,
+    client: str | None = None,
     fallback: bytes = b"",
 ) -> Identity:
     """
     Args:
+        client: that signed the request.
         fallback: tells credentials without a subject apart.
 
     Raises:
@@ -51,7 +53,7 @@ def identity(
     """
     texts = ((each.header, header_text(claim_at(claims, each.claim))) for each in forward_claims)
     headers = tuple((name, text.encode()) for name, text in texts if text is not None)
-    subject = user if user is not None else api_key
+    subject = _first((user, api_key, client))
     proof = fallback if subject is None else b"s" + subject.encode()
     return _encoded(
         user=user,

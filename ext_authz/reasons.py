@@ -43,6 +43,15 @@ class Reason(Enum):
     MISSING_CLAIM = ("missing_claim", Refusal.UNAUTHENTICATED, "The token lacks a required claim.")
     UNFIT_CLAIM = ("unfit_claim", Refusal.UNAUTHENTICATED, "The token holds a claim that cannot be used.")
     REVOKED = ("revoked", Refusal.UNAUTHENTICATED, "The token has been revoked.")
+    MALFORMED_SIGNATURE = ("malformed_signature", Refusal.UNAUTHENTICATED, "The request's signature is malformed.")
+    SIGNATURE_TIME = (
+        "signature_time",
+        Refusal.UNAUTHENTICATED,
+        "The request was signed too long ago, or in the future.",
+    )
+    REQUEST_SIGNATURE = ("request_signature", Refusal.UNAUTHENTICATED, "The request's signature does not match.")
+    BODY = ("body", Refusal.UNAUTHENTICATED, "The signed body did not come whole.")
+    REPLAY = ("replay", Refusal.UNAUTHENTICATED, "The nonce was used before.")
     UNKNOWN_API_KEY = ("unknown_api_key", Refusal.UNAUTHENTICATED, "The API key is not valid.")
     INSUFFICIENT_CLAIMS = ("insufficient_claims", Refusal.FORBIDDEN, "The caller may not do this.")
     ADDRESS = ("address", Refusal.FORBIDDEN, "The caller's address may not do this.")

@@ -1,5 +1,6 @@
 """CheckRequest -> what a decision looks at. Parsed once by upb; a field that no rule asks for is never touched."""
 
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 from envoy.config.core.v3 import base_pb2
@@ -7,6 +8,9 @@ from envoy.service.auth.v3 import attribute_context_pb2, external_auth_pb2
 
 CLIENT_IP_HEADER = "x-gateway-client-ip"
 """Overwritten by Envoy with the trusted client address; the only thing that tells it."""
+
+PARTIAL_BODY_HEADER = "x-envoy-auth-partial-body"
+"""Envoy's own, in the check alone; a client's is removed before."""
 
 
 class Request:
@@ -40,6 +44,33 @@ class Request:
     @property
     def method(self) -> str:
         return self._http.method
+
+    @property
+    def host(self) -> str:
+        """The Host header, or :authority, with its port if it has one."""
+        return self._http.host
+
+    def header_lines(self, name: str) -> Sequence[bytes]:
+        """The values of that header, one an entry; the form of the map cannot tell lines from commas."""
+        if self._raw is None:
+            value = self._http.headers.get(name)
+            return [] if value is None else [value.encode()]
+        return [line.raw_value for line in self._http.header_map.headers if line.key == name]
+
+    def whole_body(self) -> bytes | None:
+        """The request's body to the byte; None if Envoy sent less, or something else, than it will forward.
+
+        `body` is text in which every octet that is no UTF-8 became `!`; bodies of upgrades are not sent at all.
+        """
+        http = self._http
+        body = http.raw_body
+        if http.body or http.size > len(body) or self.header(PARTIAL_BODY_HEADER) == "true":
+            return None
+        if self.header("content-length") not in (None, str(len(body))):
+            return None
+        if self.header("upgrade") is not None and self.header("transfer-encoding") is not None:
+            return None
+        return body
 
     @property
     def id(self) -> str:

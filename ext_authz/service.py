@@ -12,6 +12,7 @@ from ext_authz.credentials import Authenticator
 from ext_authz.decision import Allow, Decision, Deny, Now, decide
 from ext_authz.limiter.charges import Store
 from ext_authz.metrics import Metrics
+from ext_authz.nonces import MemoryNonces
 from ext_authz.policies import LoadedPolicy, PolicyStore
 from ext_authz.reasons import Reason
 from ext_authz.request import Request, parse
@@ -42,6 +43,7 @@ class Authorization:
         limiter: Store,
         metrics: Metrics,
         audit: AuditLog,
+        nonces: MemoryNonces | None = None,
         unix_s: Callable[[], float] = time.time,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -49,6 +51,7 @@ class Authorization:
         self._source = source
         self._authenticator = authenticator
         self._limiter = limiter
+        self._nonces = nonces
         self._metrics = metrics
         self._audit = audit
         self._unix_s = unix_s
@@ -69,7 +72,7 @@ class Authorization:
             decision: Decision = Deny(Reason.UNKNOWN_POLICY)
             if loaded is not None:
                 now = Now(self._unix_s(), started_ns // 1000)
-                decision = decide(loaded.policy, request, now, self._authenticator, self._limiter)
+                decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
             if loaded is not None and isinstance(decision, Allow):
                 reason, answer = "ok", loaded.replies.allowed(decision, request)
             else:

@@ -52,21 +52,19 @@ MIN_SECRET_BYTES = 16
 """Of a secret that signs requests: 128 bits."""
 
 
-def signing_secrets(text: bytes) -> Mapping[str, bytes]:
-    """Parse `[{"id": "billing", "secret": "..."}, ...]`, by id.
+def signing_secrets(text: bytes) -> Mapping[str, tuple[bytes, ...]]:
+    """Parse `[{"id": "billing", "secret": "..."}, ...]`, by id; an id may have several (a rotation has two alive).
 
     Raises:
         PolicyError: with the position of the entry, never with its content.
     """
-    secrets: dict[str, bytes] = {}
+    secrets: dict[str, tuple[bytes, ...]] = {}
     for index, entry in enumerate(_entries(text, "signing clients")):
         match entry:
             case {"id": str(name), "secret": str(secret)} if name:
                 if len(secret.encode()) < MIN_SECRET_BYTES:
                     raise PolicyError(f"signing client {index}: a secret of less than {MIN_SECRET_BYTES} bytes")
-                if name in secrets:
-                    raise PolicyError(f"signing client {index}: the same id as another one")
-                secrets[name] = secret.encode()
+                secrets[name] = (*secrets.get(name, ()), secret.encode())
             case _:
                 raise PolicyError(f"signing client {index}: no id, or no secret")
     return MappingProxyType(secrets)

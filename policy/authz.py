@@ -84,8 +84,8 @@ class Signatures:
 
     method: str
     realm: str
-    secrets: Mapping[str, bytes]
-    """By client id."""
+    secrets: Mapping[str, tuple[bytes, ...]]
+    """By client id; several while one is rotated."""
     clock_skew_s: float
     signed_headers: tuple[str, ...]
     digest: bytes

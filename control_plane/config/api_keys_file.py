@@ -17,7 +17,7 @@ def parse_api_keys(content: bytes) -> tuple[ApiKey, ...]:
     """Return the keys of a file: `[{id: acme, sha256: "<64 hex digits>", attributes: {tier: gold}}]`.
 
     Raises:
-        ApiKeysFileError: it is not such a list, or an id or a digest stands in it twice.
+        ApiKeysFileError: it is not such a list, or a digest stands in it twice.
     """
     root, faults = read_items("keys_file", content)
     if faults or root is None:
@@ -28,7 +28,7 @@ def parse_api_keys(content: bytes) -> tuple[ApiKey, ...]:
         where = error.errors(include_input=False)[0]["loc"]
         place = f"entry {where[0]}" + (f", {where[1]}" if len(where) > 1 else "") if where else "its whole"
         raise ApiKeysFileError(f"is not a list of {{id, sha256, attributes}}: {place} does not fit") from None
-    for what, values in (("id", [key.id for key in keys]), ("digest", [key.sha256.lower() for key in keys])):
-        if len(set(values)) != len(values):
-            raise ApiKeysFileError(f"holds one {what} twice (every {what} once)")
+    digests = [key.sha256.lower() for key in keys]
+    if len(set(digests)) != len(digests):
+        raise ApiKeysFileError("holds one digest twice (every digest once)")
     return keys

@@ -17,10 +17,6 @@ class Feature:
     """Where a configuration asks for it."""
 
 
-def _signatures(gateway: Gateway) -> Iterable[Path]:
-    return (("auth", "signatures", name) for name in gateway.auth.signatures)
-
-
 def _revocation(gateway: Gateway) -> Iterable[Path]:
     return (("auth", "jwt", name, "revocation") for name, jwt in gateway.auth.jwt.items() if jwt.revocation is not None)
 
@@ -33,14 +29,8 @@ def _sidecar(gateway: Gateway) -> Iterable[Path]:
     return [("mode",)] if gateway.mode == "sidecar" else []
 
 
-def _tracing(gateway: Gateway) -> Iterable[Path]:
-    return [("tracing", "otlp_endpoint")] if gateway.tracing.otlp_endpoint else []
-
-
 NOT_ENFORCED: tuple[Feature, ...] = (
-    Feature("signed requests are refused with 503", _signatures),
     Feature("revoked tokens pass", _revocation),
     Feature("the store is memory", _redis),
     Feature("nothing but the trust in callers' certificates differs from the edge", _sidecar),
-    Feature("no traces are sent", _tracing),
 )

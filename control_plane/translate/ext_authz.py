@@ -33,6 +33,8 @@ _ALWAYS_SENT = (
     "content-type",  # gRPC callers are answered with a grpc-status
     "x-request-id",
 )
+_BODY_HEADERS = frozenset({"content-length", "transfer-encoding", "upgrade", "x-envoy-auth-partial-body"})
+"""Tell ext_authz whether it got the whole body."""
 
 
 def authz_filters(scope: ListenerScope) -> Iterator[http_connection_manager_pb2.HttpFilter]:
@@ -83,6 +85,8 @@ def allowed_headers(gateway: Gateway) -> list[string_pb2.StringMatcher]:
         wanted |= {header.lower() for header in signatures.signed_headers}
     for limit in gateway.rate_limits.values():
         wanted |= {key.removeprefix("header:").lower() for key in limit.key if key.startswith("header:")}
+    if gateway.auth.signatures:
+        wanted |= _BODY_HEADERS
     matchers = exact_any_case(wanted)
     if gateway.auth.signatures:
         matchers.append(string_pb2.StringMatcher(prefix=SIGNATURE_HEADER_PREFIX, ignore_case=True))

@@ -14,9 +14,7 @@ import time
 from urllib.parse import urlsplit
 
 
-def signature_headers(
-    client, secret, method, url, body=b"", headers_to_sign=None, *, timestamp=None, nonce=None
-):  # type: ignore[no-untyped-def]
+def signature_headers(client, secret, method, url, body=b"", headers_to_sign=None, *, timestamp=None, nonce=None):  # type: ignore[no-untyped-def]
     timestamp = str(int(time.time())) if timestamp is None else timestamp
     nonce = secrets.token_urlsafe(16) if nonce is None else nonce
     parts = urlsplit(url)

@@ -93,7 +93,6 @@ def _check_source(check: Check, path: Path, source: TokenSource | ApiKeys) -> No
 def _check_api_keys(check: Check, path: Path, keys: ApiKeys) -> None:
     _check_source(check, path, keys)
     exactly_one(check, path, keys, ("keys", "keys_file"))
-    _check_unique(check, (*path, "keys"), "id", [key.id for key in keys.keys or ()])
     _check_unique(check, (*path, "keys"), "sha256", [key.sha256.lower() for key in keys.keys or ()])
     for place, key in enumerate(keys.keys or ()):
         if not key.id:
@@ -103,7 +102,9 @@ def _check_api_keys(check: Check, path: Path, keys: ApiKeys) -> None:
 
 def _check_signatures(check: Check, path: Path, signatures: Signatures) -> None:
     report = check.report
-    _check_unique(check, (*path, "clients"), "id", [client.id for client in signatures.clients])
+    _check_unique(
+        check, (*path, "clients"), "secret", [f"{client.id}\0{client.secret}" for client in signatures.clients]
+    )
     for place, client in enumerate(signatures.clients):
         at = (*path, "clients", place)
         if not client.id:

@@ -18,6 +18,7 @@ from ext_authz.credentials import Authenticator
 from ext_authz.decision import Allow, Decision, Deny, Now, decide
 from ext_authz.jwt.cache import TokenCache
 from ext_authz.limiter.memory import MemoryStore
+from ext_authz.nonces import MemoryNonces
 from ext_authz.request import Request, parse
 from ext_authz.response import Replies
 from policy.authz import Inputs, Policy, compile_policy
@@ -146,6 +147,15 @@ def api_keys_method(
         ],
     )
     return authz_pb2.Method(name=f"api_keys.{name}", api_keys=keys)
+
+
+def signatures_method(
+    name: str = "webhooks", *, secret: str = "clients", clock_skew_s: float = 300, signed_headers: Sequence[str] = ()
+) -> authz_pb2.Method:
+    signatures = authz_pb2.Signatures(
+        name=name, clients_secret=secret, clock_skew=seconds(clock_skew_s), signed_headers=signed_headers
+    )
+    return authz_pb2.Method(name=f"signatures.{name}", signatures=signatures)
 
 
 def any_of(
@@ -298,6 +308,8 @@ def check_request(
     route: str = "users",
     client_ip: str = "203.0.113.7",
     raw: bool = False,
+    host: str = "api.example",
+    body: bytes = b"",
 ) -> bytes:
     """A serialised CheckRequest; `raw` is the form of encode_raw_headers, and the only one for headers sent twice."""
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
@@ -306,7 +318,8 @@ def check_request(
     request.attributes.context_extensions["policy"] = policy
     request.attributes.context_extensions["route"] = route
     http = request.attributes.request.http
-    http.id, http.method, http.path, http.host = "4711", method, path, "api.example"
+    http.id, http.method, http.path, http.host = "4711", method, path, host
+    http.raw_body, http.size = body, len(body)
     for name, value in pairs:
         if raw:
             http.header_map.headers.add(key=name, raw_value=value if isinstance(value, bytes) else value.encode())
@@ -324,13 +337,14 @@ class Gate:
         self.replies = Replies(self.policy)
         self.authenticator = Authenticator(TokenCache(1000))
         self.store = MemoryStore(1000)
+        self.nonces = MemoryNonces(NOW_S - 3600)
 
     def decide(self, message: bytes, *, now_s: float = NOW_S, now_us: int = 1_000_000_000) -> Decision:
-        return decide(self.policy, parse(message), Now(now_s, now_us), self.authenticator, self.store)
+        return decide(self.policy, parse(message), Now(now_s, now_us), self.authenticator, self.store, self.nonces)
 
     def check(self, message: bytes, *, now_s: float = NOW_S, now_us: int = 1_000_000_000) -> Answer:
         request: Request = parse(message)
-        decision = decide(self.policy, request, Now(now_s, now_us), self.authenticator, self.store)
+        decision = decide(self.policy, request, Now(now_s, now_us), self.authenticator, self.store, self.nonces)
         match decision:
             case Allow():
                 return answer(self.replies.allowed(decision, request))

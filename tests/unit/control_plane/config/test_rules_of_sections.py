@@ -230,8 +230,8 @@ def test_fault_of_a_limit(name: str) -> None:
             "keys[0].sha256: is not a SHA-256 digest (64 hexadecimal digits)",
         ),
         (
-            f"{{header: h, keys: [{{id: a, sha256: {DIGEST}}}, {{id: a, sha256: {'ef' * 32}}}]}}",
-            "keys[1].id: is given twice",
+            f"{{header: h, keys: [{{id: a, sha256: {DIGEST}}}, {{id: b, sha256: {DIGEST}}}]}}",
+            "keys[1].sha256: is given twice",
         ),
     ],
 )
