@@ -1,6 +1,6 @@
 # `make up` runs the gateway, `make test` tests it; each installs what it needs into this folder (.venv, .tools).
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint format protos golden schema lock bench clean kind-test images
+.PHONY: help setup up test test-full lint format protos golden schema lock bench clean kind-test images
 
 python := .venv/bin/python
 
@@ -16,6 +16,9 @@ up: ## runs the gateway of envoy/gateway.yaml with demo upstreams until Ctrl-C
 
 test: setup ## every test that needs no cluster, with real Envoy and real Redis
 	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup
+
+test-full: setup ## the same and the long forms (hundreds of edits under load)
+	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup -m "long or not long"
 
 lint: setup ## formatting, style, types, import rules, spelling, freshness of generated files
 	@scripts/lint.sh

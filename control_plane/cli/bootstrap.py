@@ -20,6 +20,12 @@ def bootstrap(
     key: Annotated[str | None, typer.Option(help="Its private key.", rich_help_panel=_TLS_PANEL)] = None,
     admin_port: Annotated[int, typer.Option(min=1, max=65535, help="Admin interface, on loopback.")] = 9901,
     ready_port: Annotated[int, typer.Option(min=1, max=65535, help="/ready and /stats/prometheus.")] = 9902,
+    api_type: Annotated[
+        Literal["delta-grpc", "grpc"], typer.Option(help="Incremental xDS, or state of the world.")
+    ] = "delta-grpc",
+    per_type: Annotated[
+        bool, typer.Option("--per-type", help="A stream for each type of resource instead of one for all (ADS).")
+    ] = False,
     output: Annotated[Literal["yaml", "json"], typer.Option("--output", "-o", help="Form of the result.")] = "yaml",
 ) -> None:
     """Print an Envoy bootstrap.
@@ -30,7 +36,7 @@ def bootstrap(
 
     from control_plane.cli.loaded import refuse
     from control_plane.cli.output import print_value
-    from control_plane.translate.bootstrap import LIMITS, BootstrapSettings
+    from control_plane.translate.bootstrap import API_TYPES, LIMITS, BootstrapSettings
     from control_plane.translate.bootstrap import bootstrap as bootstrap_message
     from control_plane.translate.plain import to_plain
 
@@ -46,6 +52,8 @@ def bootstrap(
         admin_port=admin_port,
         status_port=ready_port,
         limits=LIMITS[mode],
+        api_type=API_TYPES[api_type],
+        per_type=per_type,
     )
     print_value(to_plain(bootstrap_message(settings)), output)
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.overload.v3 import overload_pb2
@@ -25,14 +25,17 @@ from google.protobuf.struct_pb2 import Struct
 from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_strict_dns
 from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, exact, packed
+from control_plane.translate.sources import XDS_CLUSTER, ApiType, api_config_source, own_stream
 from control_plane.translate.tls import TLS_TRANSPORT_SOCKET
 
-XDS_CLUSTER = "xds"
 ADMIN_CLUSTER = "admin"
 STATUS_PATHS = ("/ready", "/stats/prometheus")
 """What of the admin interface is reachable from outside the machine."""
-_RECONNECT_BASE = timedelta(milliseconds=200)
-_RECONNECT_MAX = timedelta(seconds=5)
+API_TYPES: Mapping[str, ApiType] = {
+    "delta-grpc": config_source_pb2.ApiConfigSource.DELTA_GRPC,
+    "grpc": config_source_pb2.ApiConfigSource.GRPC,
+}
+"""By what `gatewayctl bootstrap --api-type` calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class BootstrapSettings:
     status_address: str = "0.0.0.0"
     status_port: int = 9902
     limits: "ProcessLimits" = field(default_factory=lambda: LIMITS["edge"])
+    api_type: ApiType = config_source_pb2.ApiConfigSource.DELTA_GRPC
+    """Incremental, or state of the world (GRPC)."""
+    per_type: bool = False
+    """A stream for each type of resource instead of one for all (ADS), which is what keeps their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,10 @@ LIMITS: Mapping[str, ProcessLimits] = {
 
 
 def bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
-    """A bootstrap for delta ADS."""
+    """A bootstrap for an Envoy that gets everything over xDS."""
     message = _common(settings)
     message.static_resources.clusters.append(xds_cluster(settings))
-    message.dynamic_resources.CopyFrom(_dynamic_resources())
+    message.dynamic_resources.CopyFrom(_dynamic_resources(settings))
     return message
 
 
@@ -104,40 +111,22 @@ def _common(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
     return message
 
 
-def _dynamic_resources() -> bootstrap_pb2.Bootstrap.DynamicResources:
-    """All types on one delta ADS stream.
+def _dynamic_resources(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap.DynamicResources:
+    """All types on one stream, or a stream each.
 
     initial_fetch_timeout 0: an Envoy whose control plane is away stays not ready instead of starting with nothing.
     """
+    if settings.per_type:
+        source = own_stream(settings.api_type)
+        source.initial_fetch_timeout.CopyFrom(duration(timedelta(0)))
+        return bootstrap_pb2.Bootstrap.DynamicResources(cds_config=source, lds_config=source)
     source = config_source_pb2.ConfigSource(
         ads=config_source_pb2.AggregatedConfigSource(),
         resource_api_version=config_source_pb2.V3,
         initial_fetch_timeout=duration(timedelta(0)),
     )
     return bootstrap_pb2.Bootstrap.DynamicResources(
-        ads_config=config_source_pb2.ApiConfigSource(
-            api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
-            transport_api_version=config_source_pb2.V3,
-            set_node_on_first_message_only=True,
-            grpc_services=[
-                grpc_service_pb2.GrpcService(
-                    envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
-                        cluster_name=XDS_CLUSTER, retry_policy=_reconnecting()
-                    )
-                )
-            ],
-        ),
-        cds_config=source,
-        lds_config=source,
-    )
-
-
-def _reconnecting() -> base_pb2.RetryPolicy:
-    """Envoy's default back-off ends at 30 s, which a control plane that has just restarted need not wait for."""
-    return base_pb2.RetryPolicy(
-        retry_back_off=backoff_pb2.BackoffStrategy(
-            base_interval=duration(_RECONNECT_BASE), max_interval=duration(_RECONNECT_MAX)
-        )
+        ads_config=api_config_source(settings.api_type), cds_config=source, lds_config=source
     )
 
 

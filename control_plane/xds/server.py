@@ -6,8 +6,10 @@ response until there is none and then sleeps until something happened. Responses
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import grpc
+from envoy.config.core.v3 import config_source_pb2
 from grpc.aio import ServicerContext
 
 from control_plane.metrics import Metrics
@@ -19,6 +21,10 @@ from control_plane.resource_types import (
     SECRET,
     short_name,
 )
+from control_plane.translate.sources import with_own_streams
+from control_plane.xds.access import STATUS, Access, Grant, NotAllowedError, Presented, UnauthenticatedError
+from control_plane.xds.csds import client_status
+from control_plane.xds.pacing import TokenBucket
 from control_plane.xds.requests import BadRequestError, DeltaVariant, SotwVariant, Variant
 from control_plane.xds.session import Node
 from control_plane.xds.store import Client, Store, UnknownGatewayError
@@ -43,24 +49,57 @@ _METHODS = (
     ("envoy.service.secret.v3.SecretDiscoveryService", "DeltaSecrets", DeltaVariant, SECRET),
 )
 
+_API_TYPES = {
+    SotwVariant.name: config_source_pb2.ApiConfigSource.GRPC,
+    DeltaVariant.name: config_source_pb2.ApiConfigSource.DELTA_GRPC,
+}
+_RENDITIONS = 32_768
+
+_CSDS = "envoy.service.status.v3.ClientStatusDiscoveryService"
+
 _STATUS = {
     BadRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownGatewayError: grpc.StatusCode.NOT_FOUND,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
 }
+_REFUSED = tuple(_STATUS)
 
 
 class _ShuttingDownError(Exception):
     """This replica ends; the client finds another one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How many new clients are let in; each gets everything at first."""
+
+    first_pushes_per_s: float = 100.0
+    burst: int = 100
+
+
 class XdsServer:
     """Serves a store to every client that connects."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, metrics: Metrics, access: Access | None = None, pacing: Pacing | None = None
+    ) -> None:
+        """
+        Args:
+            access: who may connect, and as what; None: anybody as anything.
+        """
         self._store = store
         self._metrics = metrics
+        self._access = access or Access()
+        pacing = pacing or Pacing()
+        self._entrance = TokenBucket(rate_per_s=pacing.first_pushes_per_s, burst=pacing.burst)
         self._closing = asyncio.Event()
         self._sessions: dict[tuple[str, str, str, str], list[Client]] = {}
+        self._own_streams = {
+            name: lru_cache(_RENDITIONS)(partial(with_own_streams, api_type=api_type))
+            for name, api_type in _API_TYPES.items()
+        }
+        """By variant, what clients get that have a stream for each type; made once for all of them."""
         self._log = logger("xds")
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
@@ -71,6 +110,10 @@ class XdsServer:
                 self._handler(variant, type_url)
             )
             by_service.setdefault(service, {})[method] = handler
+        by_service[_CSDS] = {
+            "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch_status),
+            "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream_status),
+        }
         return [grpc.method_handlers_generic_handler(service, methods) for service, methods in by_service.items()]
 
     def close(self) -> None:
@@ -81,23 +124,44 @@ class XdsServer:
 
     def _handler(self, variant: Callable[[], Variant], type_url: str | None) -> Callable[..., object]:
         async def serve(_requests: object, context: _Context) -> None:
-            try:
-                await self._serve(context, variant(), type_url)
-            except (BadRequestError, UnknownGatewayError) as error:
-                code = _STATUS[type(error)]
-                self._metrics.refused_streams.labels(code.name).inc()
-                self._log.warning("xds_stream_refused", peer=context.peer(), code=code.name, reason=str(error))
-                await context.abort(code, str(error))
-            except _ShuttingDownError:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the control plane is shutting down")
+            await self._guarded(context, self._serve(context, variant(), type_url))
 
         return serve
 
+    async def _guarded(self, context: _Context, work: Coroutine[None, None, R]) -> R:
+        """What a client did wrong, or that this replica ends, becomes the status of its call."""
+        try:
+            return await work
+        except _REFUSED as error:
+            code = _STATUS[type(error)]
+            self._metrics.refused_streams.labels(code.name).inc()
+            self._log.warning("xds_stream_refused", peer=context.peer(), code=code.name, reason=str(error))
+            await context.abort(code, str(error))
+        except _ShuttingDownError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the control plane is shutting down")
+
+    async def _fetch_status(self, request: bytes, context: _Context) -> bytes:
+        return await self._guarded(context, self._status(request, context))
+
+    async def _stream_status(self, _requests: object, context: _Context) -> None:
+        while isinstance(request := await context.read(), bytes):
+            await context.write(await self._guarded(context, self._status(request, context)))
+
+    async def _status(self, request: bytes, context: _Context) -> bytes:
+        """Clients of the gateways that the caller's credential is good for."""
+        grant = await self._access.grant(_presented(context))
+        if STATUS not in grant.kinds:
+            raise NotAllowedError(f"{grant.identity} may not see the status of clients")
+        clients = [one for one in self._store.clients() if grant.covers(one.node.cluster)]
+        return client_status(request, clients)
+
     async def _serve(self, context: _Context, variant: Variant, type_url: str | None) -> None:
+        grant = await self._access.grant(_presented(context))
         first = await context.read()
         if not isinstance(first, bytes):
             return
         node = variant.node(first)
+        await self._check(node, grant, context.peer())
         client = await self._client(node, context.peer(), variant, type_url)
         stream = _Stream(context, client, variant, type_url, self._store, self._metrics, self._closing)
         streams = self._metrics.streams.labels(node.kind.value, variant.name)
@@ -112,8 +176,37 @@ class XdsServer:
             self._leave(client)
             self._log.info("xds_stream_closed", node=node.id, cluster=node.cluster, kind=node.kind.value)
 
+    async def _check(self, node: Node, grant: Grant, peer: str) -> None:
+        """Whether the node is somebody here, and may be who it says.
+
+        Raises:
+            NotAllowedError, UnknownGatewayError: after a while, if the same was refused before: Envoy comes back at
+                once, for ever.
+        """
+        try:
+            grant.check(node.cluster, node.kind.value)
+            await self._store.feed_for(node)
+        except (NotAllowedError, UnknownGatewayError) as error:
+            now = self._store.clock()
+            _, delay_s = self._store.refusals.note(
+                node=node.id, cluster=node.cluster, peer=peer, reason=str(error), now=now
+            )
+            await self._unless_closing(delay_s)
+            raise
+
+    async def _unless_closing(self, delay_s: float) -> None:
+        if delay_s <= 0:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._closing.wait()
+                raise _ShuttingDownError
+
     async def _client(self, node: Node, peer: str, variant: Variant, type_url: str | None) -> Client:
-        """A client of its own for an aggregated stream; streams of single types share one per connection."""
+        """A client of its own for an aggregated stream; streams of single types share one per connection.
+
+        A new one waits for its turn.
+        """
         feed = await self._store.feed_for(node)
         key = (peer, node.id, node.cluster, variant.name)
         name = variant.name if type_url is not None else f"{variant.name} ADS"
@@ -121,7 +214,8 @@ class XdsServer:
             for known in self._sessions.get(key, ()):
                 if type_url not in known.session.subscriptions:
                     return known
-        client = Client(node, feed, peer=peer, variant=name, timings=self._store.timings)
+        rendition = self._own_streams[variant.name] if type_url is not None else None
+        client = Client(node, feed, peer=peer, variant=name, timings=self._store.timings, rendition=rendition)
         if type_url is not None:
             self._sessions.setdefault(key, []).append(client)
         return client

@@ -72,6 +72,8 @@ class Gate:
 
 
 Gatekeeper = Callable[[], Gate]
+Rendition = Callable[[Resource], Resource]
+"""A resource as this client needs it; equal resources become equal ones."""
 
 
 def _open_gate() -> Gate:
@@ -90,12 +92,19 @@ class _Lingering:
 class _View:
     """What this session is to have of one type."""
 
-    __slots__ = ("_kind", "_named", "_substitute", "lingering")
+    __slots__ = ("_kind", "_named", "_rendition", "_substitute", "lingering")
 
-    def __init__(self, kind: NodeKind, named: ResourceMap, substitute: Callable[[str], Resource | None]) -> None:
+    def __init__(
+        self,
+        kind: NodeKind,
+        named: ResourceMap,
+        substitute: Callable[[str], Resource | None],
+        rendition: Rendition | None,
+    ) -> None:
         self._kind = kind
         self._named = named
         self._substitute = substitute
+        self._rendition = rendition
         self.lingering: dict[str, _Lingering] = {}
 
     def replace(self, named: ResourceMap) -> None:
@@ -106,6 +115,10 @@ class _View:
         return resource is not None and self._kind in resource.kinds
 
     def get(self, name: str) -> Resource | None:
+        resource = self._original(name)
+        return resource if resource is None or self._rendition is None else self._rendition(resource)
+
+    def _original(self, name: str) -> Resource | None:
         resource = self._named.get(name)
         if resource is not None and self._kind in resource.kinds:
             return resource
@@ -125,8 +138,15 @@ class _View:
 class Session:
     """One client and its subscriptions, on one stream or several."""
 
-    def __init__(self, node: Node, timings: Timings, gatekeeper: Gatekeeper = _open_gate) -> None:
+    def __init__(
+        self,
+        node: Node,
+        timings: Timings,
+        gatekeeper: Gatekeeper = _open_gate,
+        rendition: Rendition | None = None,
+    ) -> None:
         self.node = node
+        self._rendition = rendition
         self.subscriptions: dict[str, Subscription] = {}
         self.snapshot = Snapshot({})
         self._timings = timings
@@ -203,7 +223,9 @@ class Session:
         view = self._views.get(type_url)
         if view is None:
             substitute = self._empty_assignment if type_url == CLUSTER_LOAD_ASSIGNMENT else _nothing
-            view = self._views[type_url] = _View(self.node.kind, self.snapshot.of_type(type_url), substitute)
+            view = self._views[type_url] = _View(
+                self.node.kind, self.snapshot.of_type(type_url), substitute, self._rendition
+            )
         return view
 
     def _empty_assignment(self, name: str) -> Resource | None:

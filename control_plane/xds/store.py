@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from control_plane.resource_types import POLICIES, ROUTE_CONFIGURATION, SECRET, NodeKind
 from control_plane.snapshot import Changes, Resource, Snapshot
-from control_plane.xds.session import Gate, Node, Session, Timings
+from control_plane.xds.session import Gate, Node, Rendition, Session, Timings
 from control_plane.xds.subscription import Answer
 
 ALL_GATEWAYS = ""
@@ -55,13 +55,22 @@ class PolicyTimings:
 class Client:
     """A connected node: its session, and the streams to wake when it may have something to get."""
 
-    def __init__(self, node: Node, feed: "Feed", *, peer: str, variant: str, timings: Timings) -> None:
+    def __init__(
+        self,
+        node: Node,
+        feed: "Feed",
+        *,
+        peer: str,
+        variant: str,
+        timings: Timings,
+        rendition: Rendition | None = None,
+    ) -> None:
         self.node = node
         self.feed = feed
         self.peer = peer
         self.variant = variant
         self.connected_at = time.time()
-        self.session = Session(node, timings, feed.gate)
+        self.session = Session(node, timings, feed.gate, rendition)
         self.last_answer_at: float | None = None
         self.nack_times: dict[str, float] = {}
         """Seconds since the epoch, by type URL."""
