@@ -19,6 +19,13 @@ class AuditLog:
         self._log = logger("audit")
 
     def denied(self, request: Request, decision: Deny) -> None:
+        self._write("denied", request, decision)
+
+    def would_deny(self, request: Request, decision: Deny) -> None:
+        """A policy in shadow mode let pass what it would deny."""
+        self._write("would_deny", request, decision)
+
+    def _write(self, event: str, request: Request, decision: Deny) -> None:
         second = int(self._monotonic_s())
         if second != self._second:
             self._report_suppressed()
@@ -29,7 +36,7 @@ class AuditLog:
         self._written += 1
         identity, standing = decision.identity, decision.standing
         self._log.info(
-            "denied",
+            event,
             reason=decision.reason.label,
             status=decision.reason.refusal.value.status,
             route=request.route,

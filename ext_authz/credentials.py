@@ -166,7 +166,7 @@ class Authenticator:
         key = method.digest + client.encode()
         known = self._programs.get(key)
         if known is None:
-            known = identity(method.method, {"id": client}, (), client=client)
+            known = identity(method.method, {}, (), client=client)
             self._programs.put(key, known)
         return known
 

@@ -33,6 +33,8 @@ class Allow(NamedTuple):
     standing: Standing | None
     """Of the limit with the least left."""
     would_refuse: tuple[Limit, ...] = ()
+    would_deny: "Deny | None" = None
+    """What this would be if the policy were not in shadow mode."""
 
 
 class Deny(NamedTuple):
@@ -77,6 +79,19 @@ def decide(
 
 def decision_steps(policy: Policy, request: Request, now: Now, authenticator: Authenticator) -> Steps:
     """The decision, stopping where a store has to be asked."""
+    steps = _enforced(policy, request, now, authenticator)
+    return _in_shadow(steps) if policy.shadow else steps
+
+
+def _in_shadow(steps: Steps) -> Steps:
+    """Whoever would be denied passes, as whom it was proven to be, and hears nothing of it."""
+    decision = yield from steps
+    if isinstance(decision, Allow):
+        return decision
+    return Allow(decision.identity, None, decision.would_refuse, decision)
+
+
+def _enforced(policy: Policy, request: Request, now: Now, authenticator: Authenticator) -> Steps:
     if not request.path.startswith("/"):
         return Deny(Reason.BAD_PATH)
     if policy.ip and not _admitted(policy.ip, request.client_ip):

@@ -41,6 +41,12 @@ class Metrics:
             ["route", "limit"],
             registry=registry,
         )
+        self._would_deny = Counter(
+            "gateway_authz_shadow_denials",
+            "Requests that a policy in shadow mode would have denied.",
+            ["route", "reason"],
+            registry=registry,
+        )
         registry.register(self)
 
     def count(self, route: str, reason: str, nanoseconds: int) -> None:
@@ -53,6 +59,9 @@ class Metrics:
     def count_would_refuse(self, route: str, limits: Iterable[str]) -> None:
         for limit in limits:
             self._would_refuse.labels(route, limit).inc()
+
+    def count_would_deny(self, route: str, reason: str) -> None:
+        self._would_deny.labels(route, reason).inc()
 
     def collect(self) -> Iterable[Metric]:
         decisions = CounterMetricFamily(

@@ -46,7 +46,7 @@ class Replies:
 
     def allowed(self, decision: Allow, request: Request) -> bytes:
         """The identity's headers are set; those that it does not have, and credentials, are removed."""
-        identity, standing, _ = decision
+        identity, standing, _, would_deny = decision
         names, fields, metadata = _NOTHING, b"", b""
         if identity is not None:
             names, fields, metadata = identity.header_names, identity.header_fields, identity.metadata_fields
@@ -56,6 +56,8 @@ class Replies:
         if standing is not None:
             header = self._limit_header(standing)
             fields += wire.rate_limit_header(header.value(standing)) + header.policy_field
+        if would_deny is not None:
+            metadata += wire.metadata_field("shadow_reason", would_deny.reason.label)
         return wire.allowed(fields, metadata)
 
     def denied(self, decision: Deny, request: Request) -> bytes:

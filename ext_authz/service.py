@@ -19,8 +19,10 @@ from ext_authz.request import Request, parse
 from ext_authz.response import denied
 from ext_authz.sinks import POLICY_TYPE
 from gateway_runtime.telemetry import logger
+from gateway_runtime.tracing import Call, Span, Tracing
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+_CHECK = f"{SERVICE}/Check"
 POLICY_WAIT_S = 0.3
 """How long a request may wait for a policy that xDS has not brought yet."""
 
@@ -44,9 +46,14 @@ class Authorization:
         metrics: Metrics,
         audit: AuditLog,
         nonces: MemoryNonces | None = None,
+        tracing: Tracing | None = None,
         unix_s: Callable[[], float] = time.time,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """
+        Args:
+            tracing: None: no spans.
+        """
         self._policies = policies
         self._source = source
         self._authenticator = authenticator
@@ -54,6 +61,7 @@ class Authorization:
         self._nonces = nonces
         self._metrics = metrics
         self._audit = audit
+        self._tracing = tracing or Tracing("ext_authz")
         self._unix_s = unix_s
         self._monotonic_ns = monotonic_ns
         self._log = logger("ext_authz")
@@ -62,9 +70,10 @@ class Authorization:
         """For `add_generic_rpc_handlers`; messages stay bytes on both sides."""
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(self.check)})
 
-    async def check(self, message: bytes, _context: object) -> bytes:
+    async def check(self, message: bytes, context: Call) -> bytes:
         """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises."""
         started_ns = self._monotonic_ns()
+        span = self._tracing.of_call(_CHECK, context) if self._tracing.is_on else None
         request: Request | None = None
         try:
             request = parse(message)
@@ -75,6 +84,9 @@ class Authorization:
                 decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
             if loaded is not None and isinstance(decision, Allow):
                 reason, answer = "ok", loaded.replies.allowed(decision, request)
+                if decision.would_deny is not None:
+                    self._audit.would_deny(request, decision.would_deny)
+                    self._metrics.count_would_deny(request.route, decision.would_deny.reason.label)
             else:
                 reason, answer = self._denied(decision, request, loaded)
             if decision.would_refuse:
@@ -84,6 +96,8 @@ class Authorization:
             self._metrics.internal_errors.inc()
             reason, answer = Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), request)
         self._metrics.count(request.route if request is not None else "", reason, self._monotonic_ns() - started_ns)
+        if span is not None:
+            _end(span, request, reason)
         return answer
 
     def _denied(self, decision: Decision, request: Request, loaded: LoadedPolicy | None) -> tuple[str, bytes]:
@@ -102,3 +116,11 @@ class Authorization:
         except TimeoutError:
             self._log.warning("policy_unknown", policy=name)
         return self._policies.get(name)
+
+
+def _end(span: Span, request: Request | None, reason: str) -> None:
+    """What a span says about a check: nothing of the caller."""
+    attributes = {"gateway.decision": reason}
+    if request is not None:
+        attributes |= {"gateway.route": request.route, "gateway.policy": request.policy}
+    span.end(attributes, reason if reason == Reason.INTERNAL.label else None)

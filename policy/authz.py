@@ -128,6 +128,8 @@ class Policy:
     limits_after: tuple[Limit, ...]
     identity_headers: frozenset[str]
     """Lower case; never reach the service unless set from a proven identity."""
+    shadow: bool
+    """Whoever would be denied passes, and is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def compile_policy(message: authz_pb2.AuthzPolicy, inputs: Inputs) -> Policy:
         limits_after=after,
         identity_headers=frozenset(name.lower() for name in message.identity_headers)
         | (_claim_headers(authentication) if authentication else frozenset()),
+        shadow=message.shadow,
     )
 
 

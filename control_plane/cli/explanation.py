@@ -151,6 +151,8 @@ def _policy(route: EffectiveRoute, key: str) -> str:
             return f"{{ext_authz: {route.ext_authz_failure_mode}, ext_proc: {route.ext_proc_failure_mode}}}"
         case "upgrades" | "access_log":
             return "yes" if getattr(route, key) else "none"
+        case "shadow":
+            return "true: nothing is refused" if route.shadow else "false"
         case "timeout":
             return f"{worded(route.timeout)}{' (none)' if not route.timeout else ''}"
     return worded(getattr(route, key) or None)

@@ -41,7 +41,9 @@ DEFAULT_TIMEOUT = timedelta(seconds=15)
 POLICY_KEYS: tuple[str, ...] = tuple(RoutePolicies.model_fields)
 """Every key that `defaults` and a route share, in the order of the model."""
 
-_FOR_EVERY_KIND = frozenset({"auth", "cors", "ip", "rate_limits", "deprecation", "access_log", "failure_mode"})
+_FOR_EVERY_KIND = frozenset(
+    {"auth", "cors", "ip", "rate_limits", "deprecation", "access_log", "failure_mode", "shadow"}
+)
 _KEYS_OF_KIND: Mapping[Kind, frozenset[str]] = {
     "proxy": frozenset(POLICY_KEYS),
     "direct_response": _FOR_EVERY_KIND | {"compression"},
@@ -91,6 +93,8 @@ class EffectiveRoute:
     access_log: bool
     ext_authz_failure_mode: FailureMode
     ext_proc_failure_mode: FailureMode
+    shadow: bool
+    """What ext_authz would refuse passes and is counted."""
     origins: Mapping[str, Origin]
     """Where the value of each of POLICY_KEYS comes from."""
 
@@ -164,6 +168,7 @@ def _effective_route(gateway: Gateway, route: Route, serving: tuple[str, ...]) -
         access_log=chosen.get("access_log", route.access_log, gateway.defaults.access_log) is None,
         ext_authz_failure_mode=_ext_authz_failure_mode(chosen, gateway),
         ext_proc_failure_mode=_ext_proc_failure_mode(chosen, gateway, transform),
+        shadow=chosen.get("shadow", route.shadow, gateway.defaults.shadow) or False,
         origins=chosen.origins,
     )
 

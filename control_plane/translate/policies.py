@@ -103,6 +103,7 @@ def authz_policy(
         ip=ip,
         rate_limits=[_rate_limit(name, gateway.rate_limits[name]) for name in route.rate_limits],
         identity_headers=identity_headers(gateway),
+        shadow=route.shadow,
     )
 
 

@@ -176,6 +176,8 @@ class RoutePolicies(Section):
     upgrades: Off | None = None
     access_log: Off | None = None
     failure_mode: RouteFailureMode | None = None
+    shadow: Bool | None = None
+    """What ext_authz would refuse passes and is counted."""
 
 
 Host = Annotated[str, AfterValidator(str.lower)]

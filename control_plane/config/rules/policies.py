@@ -73,6 +73,8 @@ def check_policies(check: Check, path: Path, policies: RoutePolicies) -> None:
         _check_transform(check, (*path, "transform"), policies.transform)
     if isinstance(policies.deprecation, Deprecation):
         _check_deprecation(check, (*path, "deprecation"), policies.deprecation)
+    if policies.shadow:
+        check.report.warn((*path, "shadow"), "nothing is refused: what would be is counted (leave it out to enforce)")
     if policies.max_request_body is not None and policies.max_request_body > MAX_REQUEST_BODY:
         check.report.fault((*path, "max_request_body"), "is too large (less than 4GiB)")
 
@@ -88,11 +90,28 @@ def _check_auth(check: Check, path: Path, auth: Authentication) -> None:
     for claim, values in auth.required_claims.items():
         if not values:
             check.report.fault((*path, "required_claims", claim), "is empty (the values that are allowed)")
+    _warn_of_auth(check, path, auth)
     kinds = kinds_of(auth)
     if auth.required_claims and kinds and kinds <= {"signatures"}:
         check.report.fault(
             (*path, "required_claims"), "cannot hold: a signature has no claims (jwt.NAME, api_keys.NAME)"
         )
+
+
+def _warn_of_auth(check: Check, path: Path, auth: Authentication) -> None:
+    """What holds, but seldom means what it seems to."""
+    if auth.optional and auth.required_claims:
+        message = "do not hold for callers without a credential, since authentication is optional"
+        check.report.warn((*path, "required_claims"), message)
+    providers = check.gateway.auth.jwt
+    first: dict[str, str] = {}
+    for reference in auth.any_of or auth.all_of or ():
+        kind, _, name = reference.partition(".")
+        if kind == "jwt" and name in providers:
+            other = first.setdefault(providers[name].issuer, reference)
+            if other != reference:
+                message = f"{reference} has the same issuer as {other}: every token of it is judged by {other}"
+                check.report.warn(path, message if auth.any_of else f"{message} as well")
 
 
 def _check_reference(check: Check, path: Path, reference: str) -> None:

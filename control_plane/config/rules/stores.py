@@ -28,6 +28,10 @@ def _warn_of_split_memory(check: Check) -> None:
         for name in sorted(used & gateway.rate_limits.keys()):
             message = f"each of {many} counts for itself (stores: {{rate_limits: redis}} counts once for all)"
             report.warn(("rate_limits", name), message)
+    if many := _several(gateway.callouts.ext_authz):
+        for name in sorted(_signatures_in_use(check)):
+            message = f"each of {many} knows the nonces of its own requests only: a replay to another one passes"
+            report.warn(("auth", "signatures", name), message)
     if gateway.stores.cache == "memory" and (many := _several(gateway.callouts.ext_proc)):
         for place, route in enumerate(routes):
             if route.cache is not None:
@@ -35,6 +39,16 @@ def _warn_of_split_memory(check: Check) -> None:
                     f"route {route.name!r}: each of {many} keeps its own answers (stores: {{cache: redis}} shares them)"
                 )
                 report.warn(("routes", place, "cache"), message)
+
+
+def _signatures_in_use(check: Check) -> set[str]:
+    references = {
+        reference
+        for route in check.routes
+        if route.auth is not None
+        for reference in route.auth.any_of or route.auth.all_of or ()
+    }
+    return {name for name in check.gateway.auth.signatures if f"signatures.{name}" in references}
 
 
 def _several(callout: Callout) -> str | None:

@@ -222,6 +222,7 @@ def authz_policy(
     rate_limits: Sequence[authz_pb2.RateLimit] = (),
     ip: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
     identity_headers: Sequence[str] = (),
+    shadow: bool = False,
 ) -> authz_pb2.AuthzPolicy:
     return authz_pb2.AuthzPolicy(
         name=name,
@@ -229,6 +230,7 @@ def authz_policy(
         rate_limits=rate_limits,
         ip=[authz_pb2.IpRules(allow=allow, deny=deny) for allow, deny in ip],
         identity_headers=identity_headers,
+        shadow=shadow,
     )
 
 

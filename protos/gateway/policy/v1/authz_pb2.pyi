@@ -11,18 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuthzPolicy(_message.Message):
-    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers")
+    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers", "shadow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     AUTHENTICATION_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
     RATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     authentication: Authentication
     ip: _containers.RepeatedCompositeFieldContainer[IpRules]
     rate_limits: _containers.RepeatedCompositeFieldContainer[RateLimit]
     identity_headers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ...) -> None: ...
+    shadow: bool
+    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ..., shadow: _Optional[bool] = ...) -> None: ...
 
 class Authentication(_message.Message):
     __slots__ = ("combination", "methods", "optional", "required_claims")

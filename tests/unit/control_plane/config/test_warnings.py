@@ -76,3 +76,48 @@ def test_not_enforced() -> None:
     found = warnings(envoy_patches="tracing: {otlp_endpoint: 'http://127.0.0.1:4317'}")
 
     assert ["tracing.otlp_endpoint: not enforced yet: no traces are sent"] == found
+
+
+def test_nonces_of_several_workers() -> None:
+    """Each worker remembers its own nonces: what one has seen another one takes."""
+    two = "{endpoints: [{path: /run/a.sock}, {path: /run/b.sock}]}"
+    found = warnings(
+        callouts=f"callouts: {{ext_authz: {two}}}",
+        auth=f"auth: {{signatures: {{hooks: {{clients: [{{id: a, secret: {'s' * 32}}}]}}}}}}",
+        routes=_routes("service: users, auth: {any_of: [signatures.hooks]}"),
+    )
+
+    assert [
+        "auth.signatures.hooks: each of the 2 workers knows the nonces of its own requests only: "
+        "a replay to another one passes"
+    ] == [each for each in found if "nonces" in each]
+
+
+def test_shadow() -> None:
+    """A route that refuses nobody is named."""
+    found = warnings(routes=_routes(f"service: users, {AUTH}, shadow: true"))
+
+    assert ["routes[0].shadow: nothing is refused: what would be is counted (leave it out to enforce)"] == found
+
+
+def test_optional_with_required_claims() -> None:
+    """Requirements that whoever sends nothing evades are named."""
+    optional = "auth: {any_of: [jwt.main], optional: true, required_claims: {roles: [admin]}}"
+    found = warnings(routes=_routes(f"service: users, {optional}"))
+
+    assert [
+        "routes[0].auth.required_claims: do not hold for callers without a credential, since authentication is optional"
+    ] == found
+
+
+def test_two_providers_of_one_issuer() -> None:
+    """The second provider of an issuer on one route never judges."""
+    provider = f"{{issuer: https://a.example, algorithms: [HS256], secret: {'s' * 32}}}"
+    found = warnings(
+        auth=f"auth: {{jwt: {{main: {provider}, other: {provider}}}}}",
+        routes=_routes("service: users, auth: {any_of: [jwt.main, jwt.other]}"),
+    )
+
+    assert [
+        "routes[0].auth: jwt.other has the same issuer as jwt.main: every token of it is judged by jwt.main"
+    ] == found
