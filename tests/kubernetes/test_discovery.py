@@ -1,20 +1,22 @@
 """Discovery against an API server: a real cluster's or the double's."""
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from kubernetes.aio.client.configuration import Configuration
 from prometheus_client import CollectorRegistry
 
 from control_plane.config.model.services import KubernetesService
 from control_plane.endpoints import Endpoint, Health
+from control_plane.kubernetes.connection import Connection
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.watched import Kind, Watched
-from tests.kubernetes.cluster import CORE, SLICES, Namespace, endpoint_slice, service
+from tests.kubernetes.cluster import CORE, SLICES, Namespace, credentials_of, endpoint_slice, service
 
 RESOURCE = "endpointslices"
 DEADLINE_S = 20
@@ -192,25 +194,25 @@ async def test_a_forbidden_namespace_does_not_hold_up_the_others(
     await observer.until(lambda: not any(one.error for one in observer.discovery.status()))
 
 
-async def test_an_expired_token_is_read_again(shop: Namespace, observer: Observer, double: object) -> None:
+async def test_an_expired_token_is_read_again(shop: Namespace, double: object) -> None:
     """Credentials come from where they came from first; nobody has to restart anything."""
     server = shop.server
     assert server is not None
-    renewed = itertools.count()
-    original = shop.connection.renew_credentials
+    server.tokens = {"first", "good"}
+    current = ["first"]
 
-    async def renew() -> None:
-        next(renewed)
-        server.tokens.add("good")
-        await original()
+    async def credentials() -> Configuration:
+        return await credentials_of(server, current[0])()
 
-    shop.connection.renew_credentials = renew  # type: ignore[method-assign]
-    server.tokens.clear()
-    await server.stop()
-    await server.start()
+    async with Connection(credentials) as connection, observed(replace(shop, connection=connection)) as observer:
+        await observer.until(lambda: server.watching == 2)
+        await server.stop()
+        server.tokens, current[0] = {"second", "good"}, "second"
+        await server.start()
 
-    await observer.until(lambda: not any(one.error for one in observer.discovery.status()) and server.watching == 2)
-    assert next(renewed) > 0
+        await observer.until(lambda: server.watching == 2)
+        await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
+        await observer.until(lambda: observer.addresses() == ["10.1.0.1"])
 
 
 async def test_a_throttled_list_waits_as_long_as_it_is_told(shop: Namespace, double: object) -> None:
@@ -269,3 +271,19 @@ async def test_metrics_show_each_watch(shop: Namespace) -> None:
     await observer.until(lambda: registry.get_sample_value("gateway_kubernetes_watch_up", labels) == 1)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_fifty_thousand_endpoints(shop: Namespace) -> None:
+    """500 slices of 100: listed in pages, complete, and one change still arrives."""
+    for first in range(0, 500, 20):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(first, first + 20):
+                addresses = [f"10.{100 + number // 256}.{number % 256}.{place}" for place in range(100)]
+                wanted = endpoint_slice(*addresses, name=f"users-{number:03}")
+                tasks.create_task(shop.create(SLICES, RESOURCE, wanted))
+    async with observed(shop) as observer:
+        await observer.until(lambda: observer.discovery.answered(observer.watched))
+        assert 50_000 == len(observer.addresses())
+        await shop.delete(SLICES, RESOURCE, "users-007")
+
+        await observer.until(lambda: len(observer.addresses()) == 49_900)
