@@ -1,7 +1,6 @@
 """python -m control_plane: builds the objects and runs them in one task group."""
 
 import asyncio
-import ipaddress
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,13 +19,14 @@ from control_plane.kubernetes.attached import Attached, attached
 from control_plane.kubernetes.config_map import ConfigMapFiles
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.problems import Problem, Reference, config_map_reference
-from control_plane.metrics import Metrics
+from control_plane.metrics import Metrics, StoreCollector
 from control_plane.reconciler import Reconciler
 from control_plane.reports import configuration_problems, discovery_problems, refusals
 from control_plane.settings import Settings
 from control_plane.state import LastGood
 from control_plane.xds.server import XdsServer
 from control_plane.xds.store import Store
+from control_plane.xds_security import XdsSecurity, is_loopback
 from gateway_runtime.admin import http_server
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
@@ -34,6 +34,8 @@ from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logg
 
 _DRAIN_S = 2.0
 """For streams to be told that this replica ends; Envoys keep what they have and go to another one."""
+_CONNECTION_AGE_S = 3600.0
+"""Clients connect again every hour, spread by gRPC's jitter of 10 %: they find new replicas, and prove who they are."""
 
 
 def _registry() -> CollectorRegistry:
@@ -66,6 +68,9 @@ async def _serve(
     settings: Settings, environment: Mapping[str, str], registry: CollectorRegistry, cluster: Attached | None
 ) -> None:
     log = logger("control_plane")
+    settings.xds_security.check(settings.xds_address)
+    audience = settings.xds_security.token_audience
+    access = settings.xds_security.access(cluster.token_review(audience) if cluster is not None and audience else None)
     metrics = Metrics(registry)
     store = Store()
     reconciler = Reconciler(
@@ -77,9 +82,10 @@ async def _serve(
         callouts=_callouts(settings),
         discovery=cluster.discovery if cluster is not None else None,
     )
-    xds = XdsServer(store, metrics)
+    registry.register(StoreCollector(store))
+    xds = XdsServer(store, metrics, access)
     # Envoy's requests grow with what it knows: gRPC's 4 MiB would lock large ones out.
-    server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB))
+    server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB, max_connection_age_s=_CONNECTION_AGE_S))
     server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
     draining = asyncio.Event()
     app = control_plane_app(
@@ -90,7 +96,8 @@ async def _serve(
         token=settings.http_token,
         discovery=cluster.discovery if cluster is not None else None,
     )
-    xds_address = server.bind(settings.xds_address, name="xDS")
+    credentials = settings.xds_security.credentials()
+    xds_address = server.bind(settings.xds_address, name="xDS", credentials=credentials)
     async with (
         http_server(app, settings.http_address, name="HTTP") as http_address,
         _xds_running(server, xds, draining),
@@ -143,18 +150,18 @@ def _endpoint(name: str, text: str) -> Endpoint:
 
 def _refuse_open_http(settings: Settings) -> None:
     """The status shows names of services and reasons of faults: off this machine it wants a token."""
-    if not _is_loopback(settings.http_address) and not settings.http_token:
+    if not is_loopback(settings.http_address) and not settings.http_token:
         raise StartError(
             f"--http-address {settings.http_address} is reachable from elsewhere: set GATEWAY_TOKEN", exit_code=2
         )
 
 
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+_PANEL = "Who may connect over xDS"
+_CA_HELP = "Clients need a certificate of this CA (mTLS); read again when it changes."
+_CERT_HELP = "This server's certificate; read again when it changes."
+_TOKEN_HELP = "A shared secret that is good for every gateway and kind of node."
+_AUDIENCE_HELP = "Ask the cluster about ServiceAccount tokens for this audience."
+_CLIENTS_HELP = "YAML file: which certificates, ServiceAccounts and tokens may be which nodes."
 
 
 def main(
@@ -174,6 +181,19 @@ def main(
     token: Annotated[
         str, typer.Option(envvar="GATEWAY_TOKEN", help="Asked from callers of the HTTP side.", show_default=False)
     ] = "",
+    xds_ca: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CA", help=_CA_HELP, rich_help_panel=_PANEL)] = "",
+    xds_cert: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CERT", help=_CERT_HELP, rich_help_panel=_PANEL)] = "",
+    xds_key: Annotated[str, typer.Option(envvar="GATEWAY_XDS_KEY", help="Its key.", rich_help_panel=_PANEL)] = "",
+    xds_token: Annotated[
+        str,
+        typer.Option(envvar="GATEWAY_XDS_TOKEN", help=_TOKEN_HELP, show_default=False, rich_help_panel=_PANEL),
+    ] = "",
+    xds_token_audience: Annotated[
+        str, typer.Option(envvar="GATEWAY_XDS_TOKEN_AUDIENCE", help=_AUDIENCE_HELP, rich_help_panel=_PANEL)
+    ] = "",
+    xds_clients: Annotated[
+        Path | None, typer.Option(envvar="GATEWAY_XDS_CLIENTS", help=_CLIENTS_HELP, rich_help_panel=_PANEL)
+    ] = None,
     ext_authz_endpoint: Annotated[
         str,
         typer.Option(envvar="GATEWAY_EXT_AUTHZ_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
@@ -208,6 +228,7 @@ def main(
         state_dir=state_dir,
         strict_start=strict_start,
         http_token=token,
+        xds_security=XdsSecurity(xds_ca, xds_cert, xds_key, xds_token, xds_clients, xds_token_audience),
         ext_authz_endpoint=ext_authz_endpoint,
         ext_proc_endpoint=ext_proc_endpoint,
         kubeconfig=kubeconfig,

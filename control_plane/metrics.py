@@ -1,6 +1,15 @@
 """What the control plane counts; labels are bounded: no node ids, no resource names."""
 
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from control_plane.resource_types import short_name
+from control_plane.xds.store import Store
 
 
 class Metrics:
@@ -38,6 +47,9 @@ class Metrics:
         self.refused_streams = Counter(
             "gateway_xds_refused_streams", "Streams ended with an error, by gRPC status.", ["code"], registry=registry
         )
+        self.paced_streams = Counter(
+            "gateway_xds_paced_streams", "New clients that had to wait for their turn.", registry=registry
+        )
         self.ack_seconds = Histogram(
             "gateway_xds_ack_seconds",
             "From a response to its ACK or NACK.",
@@ -45,3 +57,43 @@ class Metrics:
             buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
             registry=registry,
         )
+
+
+class StoreCollector(Collector):
+    """What is told by looking at the store when somebody asks, not by counting."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = time.time()
+        age = GaugeMetricFamily(
+            "gateway_snapshot_age_seconds", "Since the served snapshot changed.", labels=["gateway"]
+        )
+        generation = GaugeMetricFamily("gateway_snapshot_generation", "Snapshots served so far.", labels=["gateway"])
+        for name, feed in self._store.feeds.items():
+            age.add_metric([name], max(0.0, now - feed.current.at))
+            generation.add_metric([name], feed.current.generation)
+        yield from (age, generation, *self._of_clients())
+
+    def _of_clients(self) -> Iterator[GaugeMetricFamily]:
+        clients: Tally[tuple[str, str]] = Tally()
+        parked: Tally[str] = Tally()
+        unanswered: Tally[str] = Tally()
+        for client in self._store.clients():
+            clients[client.node.kind.value, "yes" if client.session.is_settled else "no"] += 1
+            for type_url, subscription in client.session.subscriptions.items():
+                parked[short_name(type_url)] += len(subscription.quarantine.parked)
+                unanswered[short_name(type_url)] += subscription.outstanding is not None
+        connected = GaugeMetricFamily("gateway_xds_clients", "Connected clients.", labels=["kind", "in_sync"])
+        for labels, count in sorted(clients.items()):
+            connected.add_metric(list(labels), count)
+        yield connected
+        for name, text, tally in (
+            ("gateway_xds_parked_resources", "Refused resources that are not sent again until they change.", parked),
+            ("gateway_xds_unanswered", "Responses without ACK or NACK so far.", unanswered),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["type"])
+            for kind, count in sorted(tally.items()):
+                family.add_metric([kind], count)
+            yield family

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.kubernetes.problems import Reference
+from control_plane.xds_security import XdsSecurity
 from gateway_runtime.telemetry import LogFormat
 
 
@@ -20,6 +21,8 @@ class Settings:
     """A faulty file at the start ends the process, whatever is kept."""
     http_token: str
     """Asked from every caller of the HTTP side but probes, if not empty."""
+    xds_security: XdsSecurity
+    """Of the xDS port."""
     ext_authz_endpoint: str
     """host:port or unix:/path that takes the place of the configured endpoints; "" leaves them."""
     ext_proc_endpoint: str

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_runtime.telemetry import LEVELS, LogFormat
+from gateway_runtime.transport import DIALLING_FLAGS, Dialling, dialling, dialling_arguments
 
 _EXAMPLE = """example:
   python -m ext_authz --xds-address 127.0.0.1:18000 --address unix:/run/gateway/authz.sock --workers 2
@@ -17,6 +18,8 @@ class Settings:
     """What one process serves, as text for gRPC and HTTP to bind and dial."""
 
     xds_address: str
+    dialling: Dialling
+    """How the control plane is reached."""
     addresses: tuple[str, ...]
     """One for each worker; more than one: this process is the parent of workers."""
     admin_addresses: tuple[str, ...]
@@ -46,10 +49,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     try:
         addresses = _addresses(flags.address, flags.ports, flags.workers)
         admin_addresses = _following(flags.admin_address, flags.workers)
+        xds = dialling(flags, environment)
     except ValueError as error:
         parser.error(str(error))
     return Settings(
         xds_address=flags.xds_address,
+        dialling=xds,
         addresses=addresses,
         admin_addresses=admin_addresses,
         gateway=flags.gateway,
@@ -70,6 +75,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
 def worker_arguments(settings: Settings) -> list[list[str]]:
     """The flags of each worker of a parent."""
     shared = [
+        *dialling_arguments(settings.dialling),
         *("--xds-address", settings.xds_address, "--gateway", settings.gateway, "--share", str(settings.share)),
         *("--limiter-keys", str(settings.limiter_keys), "--token-cache", str(settings.token_cache)),
         *("--drain", str(settings.drain_s), "--notice", str(settings.notice_s)),
@@ -134,6 +140,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         )
 
     flag("--xds-address", "GATEWAY_XDS_ADDRESS", "127.0.0.1:18000", "control plane to get policies from")
+    for name, variable, text in DIALLING_FLAGS:
+        flag(name, variable, "", text)
     flag("--address", "GATEWAY_AUTHZ_ADDRESS", "127.0.0.1:9001", "HOST:PORT or unix:/PATH to serve gRPC on")
     flag("--admin-address", "GATEWAY_AUTHZ_ADMIN_ADDRESS", "127.0.0.1:9101", "/metrics, /healthz, /readyz")
     flag("--gateway", "GATEWAY_NAME", "", "gateway whose policies are wanted; empty: all of the control plane")

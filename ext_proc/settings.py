@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway_runtime.telemetry import LEVELS, LogFormat
+from gateway_runtime.transport import DIALLING_FLAGS, Dialling, dialling, dialling_arguments
 
 _EXAMPLE = """example:
   python -m ext_proc --xds-address 127.0.0.1:18000 --address unix:/run/gateway/proc.sock --workers 2
@@ -18,6 +19,8 @@ class Settings:
     """What one process serves, as text for gRPC and HTTP to bind and dial."""
 
     xds_address: str
+    dialling: Dialling
+    """How the control plane is reached."""
     addresses: tuple[str, ...]
     """One for each worker; more than one: this process is the parent of workers."""
     admin_addresses: tuple[str, ...]
@@ -49,10 +52,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     try:
         addresses = _addresses(flags.address, flags.ports, flags.workers)
         admin_addresses = _following(flags.admin_address, flags.workers)
+        xds = dialling(flags, environment)
     except ValueError as error:
         parser.error(str(error))
     return Settings(
         xds_address=flags.xds_address,
+        dialling=xds,
         addresses=addresses,
         admin_addresses=admin_addresses,
         gateway=flags.gateway,
@@ -72,6 +77,7 @@ def worker_arguments(settings: Settings) -> list[list[str]]:
     """The flags of each worker of a parent; the memory is divided among them."""
     workers = len(settings.addresses)
     shared = [
+        *dialling_arguments(settings.dialling),
         *("--xds-address", settings.xds_address, "--gateway", settings.gateway),
         *("--cache-mib", str(max(1, settings.cache_mib // workers))),
         *("--cache-entries", str(max(1, settings.cache_entries // workers))),
@@ -127,6 +133,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         parser.add_argument(name, default=value, type=kind, help=described, **more)  # type: ignore[arg-type]
 
     flag("--xds-address", "GATEWAY_XDS_ADDRESS", "127.0.0.1:18000", "control plane to get policies from")
+    for name, variable, text in DIALLING_FLAGS:
+        flag(name, variable, "", text)
     flag("--address", "GATEWAY_PROC_ADDRESS", "127.0.0.1:9002", "HOST:PORT or unix:/PATH to serve gRPC on")
     flag("--admin-address", "GATEWAY_PROC_ADMIN_ADDRESS", "127.0.0.1:9102", "/metrics, /healthz, /readyz")
     flag("--gateway", "GATEWAY_NAME", "", "gateway whose policies are wanted; empty: all of the control plane")

@@ -29,6 +29,8 @@ class ServerOptions:
     """A peer that does not answer a ping within 10 s is gone: half-open connections would freeze it for hours."""
     max_connection_age_s: float = 0.0
     """0: connections live as long as the peer likes. gRPC adds a jitter of 10 %."""
+    max_connection_age_grace_s: float = 10.0
+    """Streams that are still open so long after that are cut: some never end by themselves."""
 
     def arguments(self) -> list[tuple[str, int]]:
         """As grpc.aio.server takes them."""
@@ -48,6 +50,7 @@ class ServerOptions:
             chosen.append(("grpc.max_concurrent_streams", self.max_concurrent_streams))
         if self.max_connection_age_s:
             chosen.append(("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)))
+            chosen.append(("grpc.max_connection_age_grace_ms", int(self.max_connection_age_grace_s * 1000)))
         return chosen
 
 

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from gateway_runtime.delta import DeltaClient, Rejected, ResourceSink
 from gateway_runtime.telemetry import logger
+from gateway_runtime.transport import PLAIN, Dialling, TransportFileError
 
 __all__ = ["Rejected", "ResourceSink", "XdsClient"]
 
@@ -48,6 +49,7 @@ class XdsClient:
         cluster: str,
         sinks: Mapping[str, ResourceSink],
         on_ready: Callable[[], None],
+        dialling: Dialling = PLAIN,
         jitter: Callable[[], float] = random.random,
         backoff_s: tuple[float, float] = _BACKOFF_S,
     ) -> None:
@@ -59,10 +61,12 @@ class XdsClient:
             cluster: name of the gateway, "" for all gateways of the control plane.
             sinks: by type URL; the first responses of a stream are applied in this order.
             on_ready: called once, after the first applied answer of every type.
+            dialling: with which certificate or token.
             jitter: a number in [0, 1) that spreads reconnects.
             backoff_s: before the first reconnect, and at most; doubled in between.
         """
         self._target = target
+        self._dialling = dialling
         node = base_pb2.Node(id=node_id, cluster=cluster, user_agent_name=user_agent_name)
         self._state = DeltaClient(node, sinks)
         self._on_ready = on_ready
@@ -94,13 +98,17 @@ class XdsClient:
 
     async def _attempt(self) -> str:
         """Connect and work one stream; return why it broke."""
-        async with grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS) as channel:
+        try:
+            opened, metadata = self._dialling.channel(self._target, _CHANNEL_OPTIONS), self._dialling.metadata()
+        except TransportFileError as error:
+            return str(error)
+        async with opened as channel:
             open_stream = channel.stream_stream(
                 _METHOD,
                 request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
             )
-            return await self._hold(open_stream())
+            return await self._hold(open_stream(metadata=metadata))
 
     async def _back_off(self, delay_s: float) -> None:
         """Wait, but no longer once a resource is asked for.

@@ -17,6 +17,7 @@ from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.events import Events
 from control_plane.kubernetes.parsing import ObjectContent
 from control_plane.kubernetes.problems import Problem, Reference
+from control_plane.kubernetes.token_review import TokenReview
 from control_plane.kubernetes.watched import Kind, Watched
 from gateway_runtime.telemetry import logger
 
@@ -80,6 +81,10 @@ class Attached:
     @property
     def is_leader(self) -> bool:
         return self._election is not None and self._election.is_leader
+
+    def token_review(self, audience: str) -> TokenReview:
+        """Tells whose ServiceAccount tokens for this audience are."""
+        return TokenReview(self._connection, audience=audience, monotonic=time.monotonic)
 
     async def run(self) -> Never:
         """Keep the cluster's state up to date."""

@@ -1,16 +1,17 @@
-"""The xDS services: aggregated (ADS) and one per type, each state-of-the-world and incremental.
+"""The xDS services: aggregated (ADS) and one per type, each state-of-the-world and incremental; and CSDS.
 
-A stream has one reader, which feeds requests to subscriptions, and one writer, which asks the session for the next
-response until there is none and then sleeps until something happened. Responses are bytes that all streams share.
+Who may connect and when is decided here, for all methods alike; `stream.py` is what happens then.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import grpc
 from envoy.config.core.v3 import config_source_pb2
-from grpc.aio import ServicerContext
 
 from control_plane.metrics import Metrics
 from control_plane.resource_types import (
@@ -19,7 +20,6 @@ from control_plane.resource_types import (
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
-    short_name,
 )
 from control_plane.translate.sources import with_own_streams
 from control_plane.xds.access import STATUS, Access, Grant, NotAllowedError, Presented, UnauthenticatedError
@@ -28,10 +28,10 @@ from control_plane.xds.pacing import TokenBucket
 from control_plane.xds.requests import BadRequestError, DeltaVariant, SotwVariant, Variant
 from control_plane.xds.session import Node
 from control_plane.xds.store import Client, Store, UnknownGatewayError
-from control_plane.xds.subscription import Answer, Push
+from control_plane.xds.stream import Context, ShuttingDownError, Stream
 from gateway_runtime.telemetry import logger
 
-_Context = ServicerContext[bytes, bytes]
+R = TypeVar("R")
 
 _AGGREGATED = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHODS = (
@@ -63,11 +63,6 @@ _STATUS = {
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
 }
-_REFUSED = tuple(_STATUS)
-
-
-class _ShuttingDownError(Exception):
-    """This replica ends; the client finds another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,31 +118,31 @@ class XdsServer:
             client.wake()
 
     def _handler(self, variant: Callable[[], Variant], type_url: str | None) -> Callable[..., object]:
-        async def serve(_requests: object, context: _Context) -> None:
+        async def serve(_requests: object, context: Context) -> None:
             await self._guarded(context, self._serve(context, variant(), type_url))
 
         return serve
 
-    async def _guarded(self, context: _Context, work: Coroutine[None, None, R]) -> R:
+    async def _guarded(self, context: Context, work: Coroutine[None, None, R]) -> R:
         """What a client did wrong, or that this replica ends, becomes the status of its call."""
         try:
             return await work
-        except _REFUSED as error:
+        except (BadRequestError, UnknownGatewayError, UnauthenticatedError, NotAllowedError) as error:
             code = _STATUS[type(error)]
             self._metrics.refused_streams.labels(code.name).inc()
             self._log.warning("xds_stream_refused", peer=context.peer(), code=code.name, reason=str(error))
             await context.abort(code, str(error))
-        except _ShuttingDownError:
+        except ShuttingDownError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the control plane is shutting down")
 
-    async def _fetch_status(self, request: bytes, context: _Context) -> bytes:
+    async def _fetch_status(self, request: bytes, context: Context) -> bytes:
         return await self._guarded(context, self._status(request, context))
 
-    async def _stream_status(self, _requests: object, context: _Context) -> None:
+    async def _stream_status(self, _requests: object, context: Context) -> None:
         while isinstance(request := await context.read(), bytes):
             await context.write(await self._guarded(context, self._status(request, context)))
 
-    async def _status(self, request: bytes, context: _Context) -> bytes:
+    async def _status(self, request: bytes, context: Context) -> bytes:
         """Clients of the gateways that the caller's credential is good for."""
         grant = await self._access.grant(_presented(context))
         if STATUS not in grant.kinds:
@@ -155,21 +150,22 @@ class XdsServer:
         clients = [one for one in self._store.clients() if grant.covers(one.node.cluster)]
         return client_status(request, clients)
 
-    async def _serve(self, context: _Context, variant: Variant, type_url: str | None) -> None:
+    async def _serve(self, context: Context, variant: Variant, type_url: str | None) -> None:
         grant = await self._access.grant(_presented(context))
         first = await context.read()
         if not isinstance(first, bytes):
             return
         node = variant.node(first)
         await self._check(node, grant, context.peer())
-        client = await self._client(node, context.peer(), variant, type_url)
-        stream = _Stream(context, client, variant, type_url, self._store, self._metrics, self._closing)
+        client, delay_s = await self._client(node, context.peer(), variant, type_url)
+        stream = Stream(context, client, variant, type_url, self._store, self._metrics, self._closing)
         streams = self._metrics.streams.labels(node.kind.value, variant.name)
         streams.inc()
         self._log.info(
             "xds_stream_opened", node=node.id, cluster=node.cluster, kind=node.kind.value, variant=variant.name
         )
         try:
+            await self._unless_closing(delay_s)
             await stream.run(first)
         finally:
             streams.dec()
@@ -200,12 +196,13 @@ class XdsServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()
-                raise _ShuttingDownError
+                raise ShuttingDownError
 
-    async def _client(self, node: Node, peer: str, variant: Variant, type_url: str | None) -> Client:
+    async def _client(self, node: Node, peer: str, variant: Variant, type_url: str | None) -> tuple[Client, float]:
         """A client of its own for an aggregated stream; streams of single types share one per connection.
 
-        A new one waits for its turn.
+        Returns:
+            The client, and for how many seconds it waits for its turn to be served.
         """
         feed = await self._store.feed_for(node)
         key = (peer, node.id, node.cluster, variant.name)
@@ -213,12 +210,17 @@ class XdsServer:
         if type_url is not None:
             for known in self._sessions.get(key, ()):
                 if type_url not in known.session.subscriptions:
-                    return known
+                    return known, 0.0
         rendition = self._own_streams[variant.name] if type_url is not None else None
         client = Client(node, feed, peer=peer, variant=name, timings=self._store.timings, rendition=rendition)
         if type_url is not None:
-            self._sessions.setdefault(key, []).append(client)
-        return client
+            siblings = self._sessions.setdefault(key, [])
+            siblings.append(client)
+            client.join(siblings)
+        delay_s = self._entrance.reserve(self._store.clock())
+        if delay_s > 0:
+            self._metrics.paced_streams.inc()
+        return client, delay_s
 
     def _leave(self, client: Client) -> None:
         if client.is_connected:
@@ -230,110 +232,12 @@ class XdsServer:
                     del self._sessions[key]
 
 
-class _Stream:
-    """One RPC."""
-
-    def __init__(
-        self,
-        context: _Context,
-        client: Client,
-        variant: Variant,
-        only_type: str | None,
-        store: Store,
-        metrics: Metrics,
-        closing: asyncio.Event,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._variant = variant
-        self._only_type = only_type
-        self._store = store
-        self._metrics = metrics
-        self._closing = closing
-        self._types: set[str] = set()
-        self._wakeup = asyncio.Event()
-        self._log = logger("xds").bind(node=client.node.id, cluster=client.node.cluster)
-
-    async def run(self, first: bytes) -> None:
-        """Serve until the client closes its side, breaks off, or asks for nonsense."""
-        self._client.attach(self._wakeup)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                writer = tasks.create_task(self._write(), name="xds_writer")
-                await self._read(first)
-                writer.cancel()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
-        finally:
-            for type_url in self._types:
-                self._client.session.unsubscribe(type_url)
-            self._client.detach(self._wakeup)
-            self._client.wake()
-
-    async def _read(self, first: bytes) -> None:
-        message: object = first
-        while isinstance(message, bytes):
-            self._receive(message)
-            message = await self._context.read()
-
-    def _receive(self, message: bytes) -> None:
-        now = self._store.clock()
-        request = self._variant.parse(message, self._only_type)
-        session = self._client.session
-        self._client.catch_up(now)
-        subscription = session.subscriptions.get(request.type_url)
-        if subscription is None or request.type_url not in self._types:
-            subscription = self._variant.subscription(request.type_url, self._store.timings.answer_s)
-            session.subscribe(subscription)
-            self._types.add(request.type_url)
-            session.keep_unknown(request.type_url, request.initial_versions, now)
-        answer = self._variant.apply(request, subscription, now)
-        if answer is not None:
-            self._note_answer(request.type_url, answer)
-        self._client.wake()
-
-    async def _write(self) -> None:
-        while True:
-            self._wakeup.clear()
-            if self._closing.is_set():
-                raise _ShuttingDownError
-            now = self._store.clock()
-            self._client.catch_up(now)
-            push = self._client.session.take(self._types, now)
-            if push is not None:
-                self._note_push(push)
-                await self._context.write(push.payload)
-                if len(self._client.session.subscriptions) > len(self._types):
-                    self._client.wake()  # streams of other types may have waited for this
-            else:
-                await self._sleep(self._client.session.deadline())
-
-    async def _sleep(self, until: float | None) -> None:
-        """Until something happened or that time of the store's clock has come."""
-        if until is None:
-            await self._wakeup.wait()
-            return
-        try:
-            async with asyncio.timeout(max(0.0, until - self._store.clock())):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return
-
-    def _note_push(self, push: Push) -> None:
-        kind = short_name(push.type_url)
-        self._metrics.pushes.labels(kind).inc()
-        self._metrics.pushed_bytes.labels(kind).inc(len(push.payload))
-        self._log.debug(
-            "xds_push", type=kind, version=push.version, changed=len(push.changed), removed=len(push.removed)
-        )
-
-    def _note_answer(self, type_url: str, answer: Answer) -> None:
-        kind = short_name(type_url)
-        self._client.note_answer(type_url, answer)
-        self._metrics.ack_seconds.labels(kind).observe(answer.latency_s)
-        if answer.error is None:
-            self._metrics.acks.labels(kind).inc()
-        else:
-            self._metrics.nacks.labels(kind).inc()
-            self._log.error("xds_nack", type=kind, version=answer.version, reason=answer.error)
-        self._store.on_service_progress(self._client)
+def _presented(context: Context) -> Presented:
+    """The client certificate's names, as gRPC has verified them, and the bearer token."""
+    proven = context.auth_context()
+    names = [name.decode("utf-8", "replace") for key in ("peer_uri", "peer_dns") for name in proven.get(key, ())]
+    token = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str) and value.startswith("Bearer "):
+            token = value.removeprefix("Bearer ")
+    return Presented(names, token)
