@@ -11,7 +11,7 @@ Make before break (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_prot
 """
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -155,13 +155,26 @@ class Session:
         self._blocked_since: dict[str, float] = {}
         self._deadlines: list[float] = []
         self._nonces = itertools.count(1)
+        self._siblings: Callable[[], Sequence[Session]] | None = None
+        self._warming: set[str] = set()
+        """Clusters sent to an Envoy that acknowledges them before they have warmed."""
+
+    def join(self, siblings: "Callable[[], Sequence[Session]]") -> None:
+        """This Envoy has a stream for each type, and more sessions than this one: it opens an own stream for the
+        endpoints of each cluster and for the routes of each listener.
+
+        Args:
+            siblings: all of its sessions, this one among them.
+        """
+        self._siblings = siblings
 
     def subscribe(self, subscription: Subscription) -> None:
         self.subscriptions[subscription.type_url] = subscription
         for type_url, referrers in REFERRERS.items():
             if subscription.type_url in referrers:
-                for lingering in self._view(type_url).lingering.values():
-                    lingering.settled_at = None
+                for session in self._family():
+                    for lingering in session._view(type_url).lingering.values():
+                        lingering.settled_at = None
 
     def unsubscribe(self, type_url: str) -> None:
         """The stream of this type has ended."""
@@ -219,6 +232,9 @@ class Session:
         """Whether the client has acknowledged all that it is to have."""
         return all(self.has_settled(type_url) for type_url in self.subscriptions)
 
+    def _family(self) -> "Sequence[Session]":
+        return (self,) if self._siblings is None else self._siblings()
+
     def _view(self, type_url: str) -> _View:
         view = self._views.get(type_url)
         if view is None:
@@ -254,7 +270,7 @@ class Session:
         if type_url == ROUTE_CONFIGURATION and self._waits_for_policies(now):
             return True
         first = (CLUSTER,) if type_url == LISTENER else (CLUSTER, LISTENER)
-        if not any(self._is_on_its_way(other, now) for other in first):
+        if not any(self._is_on_its_way(other, now) for other in first) and not self._is_warming():
             return False
         limit = self._blocked_since.setdefault(type_url, now) + self._timings.hold_s
         if now >= limit:
@@ -272,12 +288,35 @@ class Session:
         return gate.opens_at is None or now < gate.opens_at
 
     def _is_on_its_way(self, type_url: str, now: float) -> bool:
-        subscription = self.subscriptions.get(type_url)
-        if subscription is None:
+        found = False
+        for session in self._family():
+            subscription = session.subscriptions.get(type_url)
+            if subscription is None:
+                continue
+            found = True
+            if type_url == CLUSTER and subscription.awaits_answer(now):
+                return True
+            if subscription.has_changes(session._view(type_url)):
+                return True
+        # After a reconnect the stream of the clusters may be the last to open.
+        return self._siblings is not None and type_url == CLUSTER and not found
+
+    def _is_warming(self) -> bool:
+        """With one stream for all types Envoy withholds the ACK of a cluster until it has warmed; otherwise not."""
+        if self._siblings is None:
             return False
-        if type_url == CLUSTER and subscription.awaits_answer(now):
+        for session in self._family():
+            session._warming = {name for name in session._warming if not session._has_warmed(name)}
+        return any(session._warming for session in self._family())
+
+    def _has_warmed(self, name: str) -> bool:
+        if not self._view(CLUSTER).holds(name) or not self._view(CLUSTER_LOAD_ASSIGNMENT).holds(name):
             return True
-        return subscription.has_changes(self._view(type_url))
+        for session in self._family():
+            subscription = session.subscriptions.get(CLUSTER_LOAD_ASSIGNMENT)
+            if subscription is not None and subscription.has_acknowledged_any(name):
+                return True
+        return False
 
     def has_settled(self, type_url: str) -> bool:
         """Whether the client has acknowledged all that it is to have of one type, and holds nothing older."""
@@ -292,12 +331,15 @@ class Session:
         """What depends on the resources that were just sent, although it has not changed itself."""
         if not push.changed:
             return
-        by_name = self.subscriptions.get(_RESENT_BY_NAME.get(push.type_url, ""))
-        if by_name is not None:
-            by_name.force(push.changed)
-        whole = self.subscriptions.get(_RESENT_AS_A_WHOLE.get(push.type_url, ""))
-        if whole is not None:
-            whole.force(list(whole.known_names()))
+        if push.type_url == CLUSTER and self._siblings is not None:
+            self._warming.update(push.changed)
+        for session in self._family():
+            by_name = session.subscriptions.get(_RESENT_BY_NAME.get(push.type_url, ""))
+            if by_name is not None:
+                by_name.force(push.changed)
+            whole = session.subscriptions.get(_RESENT_AS_A_WHOLE.get(push.type_url, ""))
+            if whole is not None:
+                whole.force(list(whole.known_names()))
 
     def _let_linger(self, type_url: str, names: Collection[str], older: Snapshot, now: float) -> None:
         if self.node.kind is not NodeKind.ENVOY or type_url not in REFERRERS:
@@ -315,8 +357,9 @@ class Session:
             view = self._views.get(type_url)
             if view is None or not view.lingering:
                 continue
-            settled = all(self.has_settled(referrer) for referrer in referrers)
-            refused = any(self._refuses(referrer) for referrer in referrers)
+            family = self._family()
+            settled = all(session.has_settled(referrer) for session in family for referrer in referrers)
+            refused = any(session._refuses(referrer) for session in family for referrer in referrers)
             ended = [
                 name
                 for name, one in view.lingering.items()

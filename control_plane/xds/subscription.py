@@ -140,6 +140,11 @@ class Subscription(ABC):
             return False
         return self.version_known(name) == version
 
+    def has_acknowledged_any(self, name: str) -> bool:
+        """Whether the client holds some content of this name for sure."""
+        known = self.version_known(name)
+        return known is not None and known != UNKNOWN and self.has_acknowledged(name, known)
+
     def holds_anything(self) -> bool:
         """Whether the client has been sent, or has brought, any resource."""
         return any(self.version_known(name) != UNKNOWN for name in self.known_names())

@@ -227,17 +227,27 @@ class Door:
     def __init__(self) -> None:
         self.port = 0
         self.target = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
 
     async def serve(self, started: threading.Event, stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
         await stop.wait()
         server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._carrying)
+
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._carrying.add(asyncio.get_running_loop().create_task(self._carry(reader, writer)))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with suppress(OSError):
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            self._writers.add(inner_writer)
             await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
         writer.close()
 
@@ -256,15 +266,7 @@ def door() -> Iterator[Door]:
     started, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
     one = Door()
-
-    async def serve() -> None:
-        await one.serve(started, stop)
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="door")
+    thread = threading.Thread(target=loop.run_until_complete, args=(one.serve(started, stop),), name="door")
     thread.start()
     try:
         assert started.wait(10)

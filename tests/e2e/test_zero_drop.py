@@ -159,7 +159,7 @@ def test_edits(stand: Stand, long: bool) -> None:
 def _edit_routes(stand: Stand, count: int) -> None:
     """Paths, headers and time limits of a route that is in use, and routes that come and go."""
     for number in range(count):
-        extra = {"name": f"extra-{number}", "match": {"path": f"/extra/{number}"}, "auth": "none", "service": "new"}
+        extra: Document = {"name": f"extra-{number}", "match": {"path": f"/extra/{number}"}, "auth": "none", "service": "new"}
         changed = route(service="old", rewrite={"path_prefix": f"/edit-{number}"}, timeout=f"{10 + number % 7}s")
         stand.edits.routes = [extra, changed]
         stand.edits.make()
@@ -240,7 +240,7 @@ def test_losing_the_control_plane(stand: Stand, long: bool) -> None:
 
 def _rolled(stand_folder: Path, envoy_binary: str, variant: str, rounds: int) -> None:
     api_type, per_type = VARIANTS[variant]
-    with echo(2) as service, fleet(stand_folder, envoy_binary) as ships, door() as entrance:
+    with echo(2) as service, door() as entrance, fleet(stand_folder, envoy_binary) as ships:
         edits = Edits(
             stand_folder / "gateway.yaml",
             free_port(),
