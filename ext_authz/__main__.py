@@ -24,6 +24,8 @@ from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
+from gateway_runtime.tracing import Tracing, TracingMetrics
+from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
 from gateway_runtime.workers import raise_when_orphaned, run_workers
 from gateway_runtime.xds_client import XdsClient
 
@@ -40,6 +42,8 @@ async def serve_worker(settings: Settings) -> None:
     tokens = TokenCache(settings.token_cache)
     limiter = MemoryStore(settings.limiter_keys)
     registry = CollectorRegistry()
+    tracing = Tracing("ext_authz")
+    TracingMetrics(registry, tracing)
     ready = asyncio.Event()
     server = GrpcServer(ServerOptions(max_receive_bytes=MAX_CHECK_BYTES))
     fetcher = KeyFetcher(FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private))
@@ -52,7 +56,11 @@ async def serve_worker(settings: Settings) -> None:
         node_id=settings.node_id,
         user_agent_name=USER_AGENT_NAME,
         cluster=settings.gateway,
-        sinks={SECRET_TYPE: SecretSink(policies), POLICY_TYPE: PolicySink(policies, time.monotonic, want_keys)},
+        sinks={
+            SECRET_TYPE: SecretSink(policies),
+            POLICY_TYPE: PolicySink(policies, time.monotonic, want_keys),
+            TRACING_TYPE: TracingSink(tracing),
+        },
         on_ready=ready.set,
     )
     authorization = Authorization(
@@ -63,6 +71,7 @@ async def serve_worker(settings: Settings) -> None:
         metrics=Metrics(registry, policies, tokens, limiter, fetcher.ages_s),
         audit=AuditLog(time.monotonic),
         nonces=MemoryNonces(time.time()),
+        tracing=tracing,
     )
     server.server.add_generic_rpc_handlers((authorization.handler(),))
     address = server.bind(settings.addresses[0], name="ext_authz")
@@ -74,7 +83,10 @@ async def serve_worker(settings: Settings) -> None:
             policies.expire(time.monotonic())
             want_keys()
 
-    async with http_server(admin, settings.admin_addresses[0], name="ext_authz admin") as admin_address:
+    async with (
+        tracing.running(),
+        http_server(admin, settings.admin_addresses[0], name="ext_authz admin") as admin_address,
+    ):
 
         async def announce() -> None:
             await ready.wait()

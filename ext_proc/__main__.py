@@ -21,6 +21,8 @@ from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
+from gateway_runtime.tracing import Tracing, TracingMetrics
+from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
 from gateway_runtime.workers import raise_when_orphaned, run_workers
 from gateway_runtime.xds_client import XdsClient
 
@@ -40,15 +42,20 @@ async def serve_worker(settings: Settings) -> None:
         wait_s=settings.wait_s,
     )
     registry = CollectorRegistry()
+    tracing = Tracing("ext_proc")
+    TracingMetrics(registry, tracing)
     ready = asyncio.Event()
-    xds = _xds_client(settings, policies, ready)
+    xds = _xds_client(settings, policies, tracing, ready)
     metrics = Metrics(registry, cache.store)
-    processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics)
+    processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics, tracing=tracing)
     server = GrpcServer(ServerOptions(max_receive_bytes=MAX_MESSAGE_BYTES))
     server.server.add_generic_rpc_handlers((processor.handler(),))
     address = server.bind(settings.addresses[0], name="ext_proc")
     admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
-    async with http_server(admin, settings.admin_addresses[0], name="ext_proc admin") as admin_address:
+    async with (
+        tracing.running(),
+        http_server(admin, settings.admin_addresses[0], name="ext_proc admin") as admin_address,
+    ):
 
         async def announce() -> None:
             await ready.wait()
@@ -65,14 +72,15 @@ async def serve_worker(settings: Settings) -> None:
                 tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
 
 
-def _xds_client(settings: Settings, policies: PolicyStore, ready: asyncio.Event) -> XdsClient:
+def _xds_client(settings: Settings, policies: PolicyStore, tracing: Tracing, ready: asyncio.Event) -> XdsClient:
     return XdsClient(
         target=settings.xds_address,
         node_id=settings.node_id,
         user_agent_name=USER_AGENT_NAME,
         cluster=settings.gateway,
-        sinks={POLICY_TYPE: PolicySink(policies, time.monotonic)},
+        sinks={POLICY_TYPE: PolicySink(policies, time.monotonic), TRACING_TYPE: TracingSink(tracing)},
         on_ready=ready.set,
+        dialling=settings.dialling,
     )
 
 

@@ -20,9 +20,11 @@ from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.sinks import POLICY_TYPE
 from gateway_runtime.telemetry import logger
+from gateway_runtime.tracing import Tracing
 from policy.processing import Processing
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+_PROCESS = f"{SERVICE}/Process"
 POLICY_METADATA = "x-gateway-policy"
 ROUTE_METADATA = "x-gateway-route"
 POLICY_WAIT_S = 0.3
@@ -48,12 +50,18 @@ class ExternalProcessor:
         source: PolicySource,
         cache: Cache,
         metrics: Metrics,
+        tracing: Tracing | None = None,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
+        """
+        Args:
+            tracing: None: no spans.
+        """
         self._policies = policies
         self._source = source
         self._cache = cache
         self._metrics = metrics
+        self._tracing = tracing or Tracing("ext_proc")
         self._unix_s = unix_s
         self._routes: dict[tuple[str, str], Route] = {}
         """By policy and route name; a policy is immutable, so what is made of it stays right."""
@@ -66,6 +74,23 @@ class ExternalProcessor:
 
     async def process(self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         """One HTTP exchange."""
+        span = self._tracing.of_call(_PROCESS, context) if self._tracing.is_on else None
+        if span is None:
+            await self._process(context)
+            return
+        policy, route = _names(context)
+        attributes = {"gateway.policy": policy, "gateway.route": route}
+        try:
+            await self._process(context)
+        except Exception:
+            span.end(attributes, "the exchange failed")
+            raise
+        except asyncio.CancelledError:
+            span.end({**attributes, "gateway.cancelled": True})
+            raise
+        span.end(attributes)
+
+    async def _process(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         names = _names(context)
         route = self._routes.get(names) or await self._found(names)
         if route is None:

@@ -20,6 +20,7 @@ from control_plane.translate.policies import policies
 from control_plane.translate.routes import route_configuration
 from control_plane.translate.scope import listener_scope
 from control_plane.translate.secrets import secrets
+from control_plane.translate.tracing import otlp_clusters, tracing_resources
 
 __all__ = ["Materials", "translate"]
 
@@ -44,7 +45,8 @@ def _resources(gateway: Gateway, endpoints: Endpoints, materials: Materials) -> 
     known_policies = policies(gateway, routes, materials)
     yield from secrets(gateway, materials)
     yield from known_policies.resources
-    for cluster in (*callout_clusters(), *clusters(gateway, routes, materials)):
+    yield from tracing_resources(gateway)
+    for cluster in (*callout_clusters(), *otlp_clusters(gateway), *clusters(gateway, routes, materials)):
         yield Resource.of(cluster.name, cluster)
     for assignment in cluster_load_assignments(gateway, endpoints):
         yield Resource.of(assignment.cluster_name, assignment)

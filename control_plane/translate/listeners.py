@@ -25,6 +25,7 @@ from control_plane.translate.local_replies import local_reply_config
 from control_plane.translate.messages import duration, extension, from_ads, packed
 from control_plane.translate.scope import ListenerScope
 from control_plane.translate.tls import downstream_transport_socket
+from control_plane.translate.tracing import tracing_of_listener
 
 HttpConnectionManager = http_connection_manager_pb2.HttpConnectionManager
 _MAX_CONCURRENT_STREAMS = 100
@@ -99,6 +100,8 @@ def http_connection_manager(scope: ListenerScope) -> HttpConnectionManager:
     _set_client_address(manager, scope)
     _set_request_id(manager, scope)
     _set_path_rules(manager)
+    if (tracing := tracing_of_listener(scope.gateway)) is not None:
+        manager.tracing.CopyFrom(tracing)
     return manager
 
 
@@ -156,9 +159,11 @@ def _set_request_id(manager: HttpConnectionManager, scope: ListenerScope) -> Non
     manager.preserve_external_request_id = is_behind_proxy(scope)
     manager.always_set_request_id_in_response = True
     # An id is an id: Envoy's default writes its tracing decision into one of the digits.
-    manager.request_id_extension.typed_config.CopyFrom(
-        packed(uuid_pb2.UuidRequestIdConfig(pack_trace_reason=BoolValue(value=False)))
-    )
+    configuration = uuid_pb2.UuidRequestIdConfig(pack_trace_reason=BoolValue(value=False))
+    if scope.gateway.tracing.otlp_endpoint:
+        # The sampler decides; a proxy's id that is no UUID would not be traced at all otherwise.
+        configuration.use_request_id_for_trace_sampling.CopyFrom(BoolValue(value=False))
+    manager.request_id_extension.typed_config.CopyFrom(packed(configuration))
 
 
 def _set_path_rules(manager: HttpConnectionManager) -> None:

@@ -7,7 +7,8 @@ import hashlib
 
 EXT_AUTHZ_CLUSTER = "callout:ext_authz"
 EXT_PROC_CLUSTER = "callout:ext_proc"
-"""Service names cannot hold a colon, so a callout's cluster never clashes with one."""
+OTLP_CLUSTER = "tracing:otlp"
+"""Service names cannot hold a colon, so these clusters never clash with one."""
 
 HEADER_MUTATION_FILTER = "envoy.filters.http.header_mutation"
 REQUEST_PATH_FILTER = "envoy.filters.http.set_filter_state.path"

@@ -17,7 +17,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "listeners": (resource_types.LISTENER,),
     "routes": (resource_types.ROUTE_CONFIGURATION,),
     "secrets": (resource_types.SECRET,),
-    "policies": (resource_types.AUTHZ_POLICY, resource_types.PROCESSING_POLICY),
+    "policies": (resource_types.AUTHZ_POLICY, resource_types.PROCESSING_POLICY, resource_types.TRACING),
 }
 """Type URLs by the word that gateway.yaml and `gatewayctl render --type` use."""
 

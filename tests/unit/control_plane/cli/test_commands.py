@@ -50,7 +50,7 @@ def test_validate_faulty(config: Path) -> None:
 
 def test_validate_strict(config: Path) -> None:
     """Warnings fail only when asked to."""
-    config.write_text(document(tracing="tracing: {otlp_endpoint: 'http://a'}"))
+    config.write_text(document(routes="routes: [{name: open, match: {path: /a}, service: users, auth: none}]"))
 
     assert 0 == _run("validate", config).exit_code
     assert 2 == _run("validate", config, "--strict").exit_code
