@@ -62,6 +62,7 @@ async def serve_worker(settings: Settings) -> None:
             TRACING_TYPE: TracingSink(tracing),
         },
         on_ready=ready.set,
+        dialling=settings.dialling,
     )
     authorization = Authorization(
         policies=policies,

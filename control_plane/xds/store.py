@@ -7,12 +7,13 @@ the newest state, however many came in between.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from control_plane.resource_types import OF_SERVICES, POLICIES, ROUTE_CONFIGURATION, SECRET, NodeKind
 from control_plane.snapshot import Changes, Resource, Snapshot
+from control_plane.xds.pacing import Refusals
 from control_plane.xds.session import Gate, Node, Rendition, Session, Timings
 from control_plane.xds.subscription import Answer
 
@@ -76,6 +77,12 @@ class Client:
         """Seconds since the epoch, by type URL."""
         self._generation = 0
         self._wakeups: set[asyncio.Event] = set()
+        self._siblings: Sequence[Client] = (self,)
+
+    def join(self, siblings: "Sequence[Client]") -> None:
+        """All that one Envoy's streams of single types have become, this one among them; the list may change."""
+        self._siblings = siblings
+        self.session.join(lambda: [client.session for client in siblings])
 
     def attach(self, wakeup: asyncio.Event) -> None:
         """A stream of this client has opened."""
@@ -103,11 +110,16 @@ class Client:
             self.nack_times[type_url] = self.last_answer_at
 
     def wake(self) -> None:
-        for wakeup in self._wakeups:
-            wakeup.set()
+        for client in self._siblings:
+            for wakeup in client._wakeups:
+                wakeup.set()
 
     def catch_up(self, now: float) -> None:
-        """Tell the session about the newest snapshot."""
+        """Tell the session, and those it waits for, about the newest snapshot."""
+        for client in self._siblings:
+            client._catch_up(now)
+
+    def _catch_up(self, now: float) -> None:
         current = self.feed.current
         if current.generation != self._generation:
             self.session.advance(current.snapshot, self.feed.changes_since(self._generation), now)
@@ -283,6 +295,7 @@ class Store:
         self.timings = timings or Timings()
         self.clock = clock
         self._policy_timings = policy_timings or PolicyTimings()
+        self.refusals = Refusals()
         self._opened = asyncio.Event()
         self._feeds: dict[str, Feed] = {}
         # What it gets has been retained by the gateways' own feeds.
