@@ -25,12 +25,7 @@ def _redis(gateway: Gateway) -> Iterable[Path]:
     return (("stores", key) for key in ("rate_limits", "cache") if getattr(gateway.stores, key) == "redis")
 
 
-def _sidecar(gateway: Gateway) -> Iterable[Path]:
-    return [("mode",)] if gateway.mode == "sidecar" else []
-
-
 NOT_ENFORCED: tuple[Feature, ...] = (
     Feature("revoked tokens pass", _revocation),
     Feature("the store is memory", _redis),
-    Feature("nothing but the trust in callers' certificates differs from the edge", _sidecar),
 )

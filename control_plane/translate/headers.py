@@ -52,12 +52,23 @@ def early_header_mutation(scope: ListenerScope) -> extension_pb2.TypedExtensionC
 
 def is_behind_proxy(scope: ListenerScope) -> bool:
     """Whether the peer is a proxy whose forwarding headers and request ids are believed."""
+    return trusted_hops(scope) > 0 or scope.listener.client_ip.trusted_proxies is not None
+
+
+def trusted_hops(scope: ListenerScope) -> int:
+    """How many addresses at the end of X-Forwarded-For are believed; the callers that a sidecar trusts wrote one."""
     client_ip = scope.listener.client_ip
-    return bool(client_ip.trusted_hops) or client_ip.trusted_proxies is not None
+    configured = client_ip.trusted_hops or 0
+    if client_ip.trusted_proxies is not None or client_ip.proxy_protocol:
+        return configured
+    return max(1, configured) if trusts_callers(scope) else configured
 
 
 def trusts_callers(scope: ListenerScope) -> bool:
-    """A sidecar believes identity headers of callers whose certificate it has verified, and of its own service."""
+    """A sidecar believes callers whose certificate it has verified, and its own service on the outbound listeners.
+
+    It believes their identity headers, their x-request-id and what they say about the client's address.
+    """
     if scope.gateway.mode != "sidecar":
         return False
     return scope.listener.client_ca_file is not None or scope.listener.address in ("127.0.0.1", "::1")

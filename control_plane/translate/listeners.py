@@ -19,7 +19,7 @@ from control_plane.translate.access_log import access_logs
 from control_plane.translate.actions import WEBSOCKET
 from control_plane.translate.clusters import BUFFER_LIMIT_BYTES
 from control_plane.translate.endpoints import address
-from control_plane.translate.headers import early_header_mutation, is_behind_proxy
+from control_plane.translate.headers import early_header_mutation, is_behind_proxy, trusted_hops
 from control_plane.translate.http_filters import http_filters
 from control_plane.translate.local_replies import local_reply_config
 from control_plane.translate.messages import duration, extension, from_ads, packed
@@ -135,7 +135,7 @@ def _set_client_address(manager: HttpConnectionManager, scope: ListenerScope) ->
     manager.internal_address_config.cidr_ranges.append(_cidr_range("255.255.255.255/32"))
     if client_ip.trusted_proxies is None:
         manager.use_remote_address.CopyFrom(BoolValue(value=True))
-        manager.xff_num_trusted_hops = client_ip.trusted_hops or 0
+        manager.xff_num_trusted_hops = trusted_hops(scope)
         return
     manager.use_remote_address.CopyFrom(BoolValue(value=False))
     manager.original_ip_detection_extensions.append(_trusted_proxies(client_ip.trusted_proxies))
