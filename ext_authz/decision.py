@@ -101,8 +101,8 @@ def _enforced(policy: Policy, request: Request, now: Now, authenticator: Authent
     if policy.limits_before:
         verdict = yield [charge(limit, request, None) for limit in policy.limits_before]
         assert isinstance(verdict, Verdict)
-        admitted, standing, shadowed = verdict
-        if not admitted:
+        standing, shadowed = verdict.standing, verdict.would_refuse
+        if not verdict.admitted:
             return Deny(Reason.RATE_LIMIT, None, standing, would_refuse=shadowed)
     identity: Identity | None = None
     rules = policy.authentication

@@ -75,11 +75,13 @@ def _length_rule(limit: int) -> rbac_pb2.RBAC:
 
 
 def _skip_if_length_known_or_stream() -> matcher_pb2.Matcher:
-    """Skip the buffer filter if any of three request headers says so."""
+    """Skip the buffer filter if any of these request headers says so."""
     predicates = (
         _header_matches("content-length", _ANY_VALUE),
         _header_matches("content-type", string_pb2.StringMatcher(prefix="application/grpc")),
         _header_matches("upgrade", _ANY_VALUE),
+        # Has no end before it is answered; no route takes it, and the filter would wait for the whole request timeout.
+        _header_matches(":method", string_pb2.StringMatcher(exact="CONNECT")),
     )
     predicate = matcher_pb2.Matcher.MatcherList.Predicate
     return matcher_pb2.Matcher(
