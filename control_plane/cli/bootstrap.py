@@ -30,8 +30,11 @@ def bootstrap(
 ) -> None:
     """Print an Envoy bootstrap.
 
+    A bearer token for the control plane is taken from the variable GATEWAY_XDS_TOKEN; it stands in what is printed.
+
     Example: gatewayctl bootstrap --name meetinity --xds-address control-plane:18000 > envoy.yaml
     """
+    import os
     import socket
 
     from control_plane.cli.loaded import refuse
@@ -49,6 +52,7 @@ def bootstrap(
         xds_host=host.strip("[]"),
         xds_port=int(port),
         mutual_tls=_mutual_tls(ca, cert, key),
+        xds_token=os.environ.get("GATEWAY_XDS_TOKEN", ""),
         admin_port=admin_port,
         status_port=ready_port,
         limits=LIMITS[mode],

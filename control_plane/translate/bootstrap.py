@@ -9,12 +9,15 @@ from datetime import timedelta
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.overload.v3 import overload_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2
@@ -57,6 +60,8 @@ class BootstrapSettings:
     xds_host: str
     xds_port: int
     mutual_tls: MutualTls | None = None
+    xds_token: str = field(default="", repr=False)
+    """Bearer token for the control plane; "" sends none."""
     admin_address: str = "127.0.0.1"
     """Loopback: whoever reaches the admin interface can stop Envoy and read its configuration."""
     admin_port: int = 9901
@@ -133,6 +138,8 @@ def _dynamic_resources(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap.D
 def xds_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
     options = http_protocol_options_pb2.HttpProtocolOptions()
     options.explicit_http_config.http2_protocol_options.CopyFrom(http2_options())
+    if settings.xds_token:
+        options.http_filters.extend(_bearer_token(settings.xds_token))
     message = cluster_pb2.Cluster(
         name=XDS_CLUSTER,
         connect_timeout=duration(timedelta(seconds=2)),
@@ -144,6 +151,30 @@ def xds_cluster(settings: BootstrapSettings) -> cluster_pb2.Cluster:
     if settings.mutual_tls is not None:
         message.transport_socket.CopyFrom(_xds_transport_socket(settings.xds_host, settings.mutual_tls))
     return message
+
+
+def _bearer_token(token: str) -> list[http_connection_manager_pb2.HttpFilter]:
+    """On the cluster, not in a config source: it holds for every stream, and no resource carries it."""
+    mutation = header_mutation_pb2.HeaderMutation(
+        mutations=header_mutation_pb2.Mutations(
+            request_mutations=[
+                mutation_rules_pb2.HeaderMutation(
+                    append=base_pb2.HeaderValueOption(
+                        header=base_pb2.HeaderValue(key="authorization", value=f"Bearer {token}"),
+                        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+                    )
+                )
+            ]
+        )
+    )
+    return [
+        http_connection_manager_pb2.HttpFilter(
+            name="envoy.filters.http.header_mutation", typed_config=packed(mutation)
+        ),
+        http_connection_manager_pb2.HttpFilter(
+            name="envoy.filters.http.upstream_codec", typed_config=packed(upstream_codec_pb2.UpstreamCodec())
+        ),
+    ]
 
 
 def _xds_transport_socket(host: str, files: MutualTls) -> base_pb2.TransportSocket:

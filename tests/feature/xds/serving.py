@@ -4,16 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import grpc
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from prometheus_client import CollectorRegistry
 
-from control_plane.metrics import Metrics
+from control_plane.metrics import Metrics, StoreCollector
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Resource, Snapshot
-from control_plane.xds.server import XdsServer
+from control_plane.xds.access import Access
+from control_plane.xds.server import Pacing, XdsServer
 from control_plane.xds.session import Timings
 from control_plane.xds.store import PolicyTimings, Store
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
@@ -40,15 +42,22 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    timings: Timings = QUICK, policy_timings: PolicyTimings | None = None, at: str = "127.0.0.1:0"
+    timings: Timings = QUICK,
+    policy_timings: PolicyTimings | None = None,
+    at: str = "127.0.0.1:0",
+    *,
+    access: Access | None = None,
+    credentials: grpc.ServerCredentials | None = None,
+    pacing: Pacing | None = None,
 ) -> AsyncIterator[Serving]:
     """A server that has nothing to serve yet."""
     registry = CollectorRegistry()
     store = Store(timings=timings, policy_timings=policy_timings)
-    xds = XdsServer(store, Metrics(registry))
+    registry.register(StoreCollector(store))
+    xds = XdsServer(store, Metrics(registry), access, pacing)
     server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB))
     server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
-    address = server.bind(at, name="xDS")
+    address = server.bind(at, name="xDS", credentials=credentials)
     await server.start()
     try:
         yield Serving(store, xds, registry, address)
