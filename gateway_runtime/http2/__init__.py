@@ -7,5 +7,6 @@ one buffer, decided in the callback that received them, and answered by one writ
     frames.py      the wire format: frame headers, prebuilt blocks
     headers.py     HPACK, by PyPI hpack, remembering blocks that Envoy repeats
     connection.py  one connection as a state machine, without I/O
+    methods.py     methods as coroutines, unary and streaming
     server.py      listens, moves bytes, drains
 """

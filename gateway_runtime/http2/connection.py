@@ -4,7 +4,7 @@ RFC 9113 and https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, the
 done while its frames are read; what is to be sent collects in `take()`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -81,6 +81,10 @@ class Call:
         self.started = False
         self.peer_closed = False
         self.is_open = True
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str]]:
+        """The request's headers as gRPC's own context tells them."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers.items()]
 
     def reply(self, message: bytes) -> None:
         """The only message, and OK."""

@@ -4,58 +4,17 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from grpc_health.v1 import health_pb2
 
-from gateway_runtime.http2.connection import INTERNAL, Call, Connection, Limits, Open
+from gateway_runtime.http2.connection import Call, Connection, Limits, Open
 from gateway_runtime.http2.frames import ConnectionFault
+from gateway_runtime.http2.methods import Unary
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
-
-Answer = Callable[[bytes], bytes | Coroutine[Any, Any, bytes]]
-"""A unary method: the answer at once, or a coroutine where something has to be waited for."""
-
-
-class Unary:
-    """A unary method over one connection."""
-
-    __slots__ = ("_answer", "_tasks")
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._tasks: dict[Call, asyncio.Task[None]] = {}
-
-    def __call__(self, _call: Call) -> "Unary":
-        return self
-
-    def receive(self, call: Call, message: bytes) -> None:
-        answer = self._answer(message)
-        if type(answer) is bytes:
-            call.reply(answer)
-        else:
-            assert not isinstance(answer, bytes)
-            self._tasks[call] = asyncio.get_running_loop().create_task(self._later(call, answer), name="unary call")
-
-    def half_close(self, call: Call) -> None:
-        if call not in self._tasks:
-            call.finish(INTERNAL, "no message came")
-
-    def cancel(self, call: Call) -> None:
-        task = self._tasks.pop(call, None)
-        if task is not None:
-            task.cancel()
-
-    async def _later(self, call: Call, answer: Coroutine[Any, Any, bytes]) -> None:
-        try:
-            call.reply(await answer)
-        except Exception:
-            logger("http2").exception("call_failed", path=call.headers[b":path"].decode("latin-1"))
-            call.finish(INTERNAL, "the call failed")
-        finally:
-            self._tasks.pop(call, None)
 
 
 class Http2Server:
@@ -142,7 +101,7 @@ class Http2Server:
         if self._draining and not any(protocol.connection.open_calls for protocol in self._protocols):
             self._idle.set()
 
-    def _health(self, message: bytes) -> bytes:
+    def _health(self, message: bytes, _call: Call) -> bytes:
         status = health_pb2.HealthCheckResponse
         known = health_pb2.HealthCheckRequest.FromString(message).service == ""
         serving = status.SERVING if self._is_serving else status.NOT_SERVING

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from gateway_runtime.http2.connection import Call
-from gateway_runtime.http2.server import Http2Server, Unary
+from gateway_runtime.http2.methods import Stream, Streaming, Unary
+from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import StartError
 
 
@@ -22,7 +22,7 @@ class Methods:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def wait(self, message: bytes) -> bytes:
+    async def wait(self, message: bytes, _call: object) -> bytes:
         self.waiting.set()
         try:
             await self.release.wait()
@@ -31,17 +31,19 @@ class Methods:
             raise
         return message
 
-    async def fail(self, _message: bytes) -> bytes:
+    async def fail(self, _message: bytes, _call: object) -> bytes:
         raise ValueError("not for callers")
 
     def server(self) -> Http2Server:
         return Http2Server(
             {
-                "/test.Service/Echo": Unary(lambda message: message),
-                "/test.Service/Large": Unary(lambda message: message * 5_000),
+                "/test.Service/Echo": Unary(lambda message, _call: message),
+                "/test.Service/Large": Unary(lambda message, _call: message * 5_000),
                 "/test.Service/Wait": Unary(self.wait),
                 "/test.Service/Fail": Unary(self.fail),
-                "/test.Service/Chat": lambda _call: Chat(),
+                "/test.Service/Chat": lambda call: Streaming(chat, call),
+                "/test.Service/Early": lambda call: Streaming(first_only, call),
+                "/test.Service/Abort": lambda call: Streaming(aborted, call),
             }
         )
 
@@ -51,17 +53,20 @@ def _unary(channel: grpc.aio.Channel, method: str) -> "grpc.aio.UnaryUnaryMultiC
     return call
 
 
-class Chat:
+async def chat(stream: Stream) -> None:
     """Answers each message of a stream."""
+    while (message := await stream.read()) is not None:
+        await stream.write(message.upper())
 
-    def receive(self, call: Call, message: bytes) -> None:
-        call.send(message.upper())
 
-    def half_close(self, call: Call) -> None:
-        call.finish()
+async def first_only(stream: Stream) -> None:
+    """Answers once and ends, as ext_proc does as soon as nothing more is to be said."""
+    stream.close(b"heard " + (await stream.read() or b""))
 
-    def cancel(self, _call: Call) -> None:
-        pass
+
+async def aborted(stream: Stream) -> None:
+    """Names the route that it was called for."""
+    stream.abort(grpc.StatusCode.UNAVAILABLE, f"no policy for {stream.headers['x-gateway-route']}")
 
 
 @asynccontextmanager
@@ -110,6 +115,27 @@ async def test_a_stream_answers_message_by_message() -> None:
 
         assert grpc.aio.EOF is await chat.read()
         assert grpc.StatusCode.OK == await chat.code()
+
+
+async def test_a_stream_may_be_ended_by_the_server() -> None:
+    """After the last word, whatever the caller still has to say."""
+    async with _serving() as (_, channel):
+        early: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream("/test.Service/Early")()
+        await early.write(b"me")
+
+        assert b"heard me" == await early.read()
+        assert grpc.aio.EOF is await early.read()
+        assert grpc.StatusCode.OK == await early.code()
+
+
+async def test_a_stream_may_be_aborted() -> None:
+    """The status and its text arrive, and metadata was there."""
+    async with _serving() as (_, channel):
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream("/test.Service/Abort")
+        call = method(metadata=(("x-gateway-route", "users, all: 100 %"),))
+
+        assert grpc.StatusCode.UNAVAILABLE == await call.code()
+        assert "no policy for users, all: 100 %" == await call.details()
 
 
 async def test_a_method_may_wait() -> None:
