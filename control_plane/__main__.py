@@ -14,13 +14,14 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from control_plane.admin.http import control_plane_app
 from control_plane.endpoints import Endpoint
+from control_plane.gateways import Gateways
 from control_plane.kubernetes.api import CredentialsError
 from control_plane.kubernetes.attached import Attached, attached
 from control_plane.kubernetes.config_map import ConfigMapFiles
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.problems import Problem, Reference, config_map_reference
 from control_plane.metrics import Metrics, StoreCollector
-from control_plane.reconciler import Reconciler
+from control_plane.reconciler import Claim, Discovering, Reconciler
 from control_plane.reports import configuration_problems, discovery_problems, refusals
 from control_plane.settings import Settings
 from control_plane.state import LastGood
@@ -55,7 +56,7 @@ async def serve(settings: Settings) -> None:
             environment,
             registry,
             settings.config_map,
-            ConfigMapFiles(Path(settings.config).parent),
+            ConfigMapFiles(Path(settings.config_dir) if settings.config_dir else Path(settings.config).parent),
         ) as cluster:
             if settings.config_map is not None and cluster is None:
                 raise StartError("--config-map needs a cluster: --kubeconfig, or a pod's service account", exit_code=2)
@@ -91,7 +92,7 @@ async def _serve(
     app = control_plane_app(
         registry,
         store,
-        reconciler,
+        source,
         is_draining=draining.is_set,
         token=settings.http_token,
         discovery=cluster.discovery if cluster is not None else None,
@@ -107,20 +108,46 @@ async def _serve(
         if cluster is not None:
             tasks.create_task(cluster.run(), name="cluster")
             await cluster.first_config_map()
-        await reconciler.start(strict=settings.strict_start)
+        await source.start(strict=settings.strict_start)
         await server.set_serving(True)
-        log.info("ready", xds=xds_address, http=http_address, config=settings.config)
-        tasks.create_task(reconciler.run(), name="reconciler")
+        log.info("ready", xds=xds_address, http=http_address, config=settings.config or settings.config_dir)
+        tasks.create_task(source.run(), name="configuration")
         tasks.create_task(store.run(), name="store")
         if cluster is not None:
-            present = partial(_problems, settings, reconciler, store, cluster.discovery)
+            present = partial(_problems, settings, source, store, cluster.discovery)
             tasks.create_task(cluster.report(present), name="reports")
 
 
-def _problems(settings: Settings, reconciler: Reconciler, store: Store, discovery: Discovery) -> Iterator[Problem]:
-    yield from configuration_problems(reconciler.status.faults, settings.config_map)
+def _source(
+    settings: Settings, environment: Mapping[str, str], store: Store, metrics: Metrics, discovery: Discovery | None
+) -> Reconciler | Gateways:
+    """What follows one file, or every file of a folder."""
+    callouts, state_dir = _callouts(settings), settings.state_dir
+
+    def make(path: str, last_good: LastGood | None, cluster: Discovering | None, claim: Claim) -> Reconciler:
+        return Reconciler(
+            path=path,
+            environment=environment,
+            store=store,
+            metrics=metrics,
+            last_good=last_good,
+            callouts=callouts,
+            discovery=cluster,
+            claim=claim,
+        )
+
+    if settings.config_dir:
+        return Gateways(Path(settings.config_dir), make, store, state_dir=state_dir, discovery=discovery)
+    return make(settings.config, LastGood(state_dir) if state_dir is not None else None, discovery, lambda _: None)
+
+
+def _problems(
+    settings: Settings, source: Reconciler | Gateways, store: Store, discovery: Discovery
+) -> Iterator[Problem]:
+    yield from configuration_problems(source.status.faults, settings.config_map)
     yield from refusals(store.clients(), settings.config_map)
-    yield from discovery_problems(reconciler.gateway, discovery.cluster)
+    for gateway in source.gateways:
+        yield from discovery_problems(gateway, discovery.cluster)
 
 
 @asynccontextmanager
@@ -165,7 +192,17 @@ _CLIENTS_HELP = "YAML file: which certificates, ServiceAccounts and tokens may b
 
 
 def main(
-    config: Annotated[str, typer.Option(envvar="GATEWAY_CONFIG", help="The gateway.yaml to serve; it is watched.")],
+    config: Annotated[
+        str, typer.Option(envvar="GATEWAY_CONFIG", help="The gateway.yaml to serve; it is watched.", show_default=False)
+    ] = "",
+    config_dir: Annotated[
+        str,
+        typer.Option(
+            envvar="GATEWAY_CONFIG_DIR",
+            help="Instead: a folder of them, one gateway each, chosen by node.cluster.",
+            show_default=False,
+        ),
+    ] = "",
     xds_address: Annotated[
         str, typer.Option(envvar="GATEWAY_XDS_ADDRESS", help="Where Envoys and services connect.")
     ] = "127.0.0.1:18000",
@@ -217,8 +254,11 @@ def main(
     log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
     log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
 ) -> None:
+    if bool(config) == bool(config_dir):
+        raise typer.BadParameter("either --config FILE or --config-dir FOLDER")
     """Serves a gateway.yaml to Envoys, ext_authz and ext_proc over xDS.
 
+        config_dir=config_dir,
     Example: python -m control_plane --config envoy/gateway.yaml --state-dir .gateway
     """
     settings = Settings(

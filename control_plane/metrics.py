@@ -16,6 +16,7 @@ class Metrics:
     """All metrics of this process, in the registry that it is given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._valid: dict[str, bool] = {}
         self.config_valid = Gauge(
             "gateway_config_valid", "1 if the configuration's last text is being served.", registry=registry
         )
@@ -57,6 +58,15 @@ class Metrics:
             buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
             registry=registry,
         )
+
+    def note_config(self, file: str, *, valid: bool) -> None:
+        """Whether the newest text of one configuration file is being served; the metric is 1 if all are."""
+        self._valid[file] = valid
+        self.config_valid.set(all(self._valid.values()))
+
+    def forget_config(self, file: str) -> None:
+        self._valid.pop(file, None)
+        self.config_valid.set(all(self._valid.values()))
 
 
 class StoreCollector(Collector):

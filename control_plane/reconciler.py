@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from control_plane.config.loading import Files, load
 from control_plane.config.materials import Materials
@@ -17,8 +17,7 @@ from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.services import CalloutEndpoint
 from control_plane.config_file import Recording, Watch
 from control_plane.endpoints import Endpoint, Endpoints
-from control_plane.kubernetes.cluster import Affected, Discovered, services_of
-from control_plane.kubernetes.discovery import Discovery
+from control_plane.kubernetes.cluster import Affected, Cluster, Discovered, services_of
 from control_plane.metrics import Metrics
 from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, short_name
 from control_plane.snapshot import Resource, Snapshot
@@ -57,6 +56,23 @@ class ConfigStatus:
     """Whether what is served came from the state directory, not from the file."""
 
 
+Claim = Callable[[str], str | None]
+"""Why a gateway may not have this name; None if it may."""
+
+
+class Discovering(Protocol):
+    """What a reconciler needs of the cluster; `Discovery` has it."""
+
+    @property
+    def cluster(self) -> Cluster: ...
+
+    async def prepare(self, gateway: Gateway, patience_s: float | None) -> None: ...
+
+    def settle(self, gateway: Gateway) -> None: ...
+
+    async def take(self) -> Affected: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Text:
     """A configuration without faults, as its files say it."""
@@ -93,7 +109,8 @@ class Reconciler:
         last_good: LastGood | None = None,
         callouts: Mapping[str, Endpoint] | None = None,
         watch: Watch | None = None,
-        discovery: Discovery | None = None,
+        discovery: Discovering | None = None,
+        claim: Claim = lambda _: None,
     ) -> None:
         """
         Args:
@@ -102,6 +119,7 @@ class Reconciler:
             last_good: where a good configuration is kept and looked for; None: nowhere.
             callouts: endpoints that take the place of the configured ones, by "ext_authz" and "ext_proc".
             discovery: what knows Kubernetes, running; without it Kubernetes services have no endpoints.
+            claim: why the file may not be the gateway that it names.
         """
         self._path = path
         self._environment = environment
@@ -111,6 +129,7 @@ class Reconciler:
         self._callouts = callouts or {}
         self._watch = watch or Watch()
         self._discovery = discovery
+        self._claim = claim
         self._building = asyncio.Lock()
         self._stale = asyncio.Event()
         self._recording = Recording()
@@ -128,12 +147,31 @@ class Reconciler:
         Raises:
             StartError: there is nothing to serve, or the file is faulty and `strict`; exit code 2.
         """
-        if await self._reload(patience_s=None):
-            self._store.open()
-            return
-        if strict or not await self._serve_last_good():
+        if not await self.begin(strict=strict):
             raise StartError("\n".join(self._status.faults), exit_code=2)
         self._store.open()
+
+    async def begin(self, *, strict: bool = False) -> bool:
+        """Publish the file, or what was kept if the file is faulty; False if there is nothing to serve."""
+        return await self._reload(patience_s=None) or (not strict and await self._serve_last_good())
+
+    def retire(self) -> None:
+        """The gateway is served no more; `run` has been cancelled."""
+        self._metrics.forget_config(self._path)
+
+    @property
+    def statuses(self) -> tuple[ConfigStatus, ...]:
+        return (self._status,)
+
+    @property
+    def name(self) -> str | None:
+        """Of the gateway that is served."""
+        return self._served.text.gateway.name if self._served is not None else None
+
+    @property
+    def gateways(self) -> tuple[Gateway, ...]:
+        """What is served, as its files say it; none before there is anything."""
+        return () if self._served is None else (self._served.text.gateway,)
 
     @property
     def gateway(self) -> Gateway | None:
@@ -153,7 +191,7 @@ class Reconciler:
             await self._watch.changed(self._recording)
             await self._reload()
 
-    async def _follow_cluster(self, discovery: Discovery) -> None:
+    async def _follow_cluster(self, discovery: Discovering) -> None:
         """Endpoints are served here and now; what needs a translation must not hold up the next ones."""
         while True:
             affected = await discovery.take()
@@ -166,7 +204,7 @@ class Reconciler:
             self._stale.clear()
             await self._rebuild()
 
-    def _take_endpoints(self, discovery: Discovery, served: _Built, affected: Affected) -> bool:
+    def _take_endpoints(self, discovery: Discovering, served: _Built, affected: Affected) -> bool:
         """Serve the assignments that differ, at once; True if more than that may have changed."""
         text = served.text.gateway
         patched = _patched_assignments(text)
@@ -214,7 +252,7 @@ class Reconciler:
                 return False
             self._publish(outcome)
             self._status = ConfigStatus(self._path, True, (), outcome.text.warnings, now, now, False)
-            self._metrics.config_valid.set(1)
+            self._metrics.note_config(self._path, valid=True)
             await asyncio.to_thread(self._keep, recording)
             return True
 
@@ -274,6 +312,8 @@ class Reconciler:
             discovered = self._discover(text.gateway)
             outcome = await asyncio.to_thread(self._guarded, _built, text, discovered)
             if isinstance(outcome, _Faulty):
+        if (fault := self._claim(loaded.gateway.name)) is not None:
+            return _Faulty((fault,))
                 return outcome
             newest = self._discover(text.gateway)
             if (newest.gateway, newest.materials) == (discovered.gateway, discovered.materials):
@@ -313,7 +353,7 @@ class Reconciler:
         )
 
     def _note_faults(self, faults: tuple[str, ...], now: float) -> None:
-        self._metrics.config_valid.set(0)
+        self._metrics.note_config(self._path, valid=False)
         old = self._status
         self._status = ConfigStatus(self._path, False, faults, old.warnings, now, old.serving_since, old.is_last_good)
         if self._served is not None:

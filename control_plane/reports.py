@@ -30,10 +30,8 @@ def refusals(clients: Iterable[Client], config_map: Reference | None) -> Iterato
                 yield Problem(config_map, "ConfigurationRejected", said)
 
 
-def discovery_problems(gateway: Gateway | None, cluster: Cluster) -> Iterator[Problem]:
+def discovery_problems(gateway: Gateway, cluster: Cluster) -> Iterator[Problem]:
     """Services that have no endpoint and TLS Secrets that cannot serve."""
-    if gateway is None:
-        return
     texts = cluster.problems(gateway)
     for name, reference in kubernetes_services(gateway):
         if name in texts:

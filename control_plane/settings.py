@@ -13,6 +13,9 @@ class Settings:
     """Read once, in `__main__`."""
 
     config: str
+    """One gateway.yaml; "" if `config_dir` is given."""
+    config_dir: str
+    """A folder of them, one gateway each; "" if `config` is given."""
     xds_address: str
     http_address: str
     state_dir: Path | None

@@ -9,7 +9,9 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
 from control_plane.admin.page import page
+from control_plane.admin.resources import resources
 from control_plane.admin.status import Status, cluster_status, status
+from control_plane.gateways import Gateways, StillConfiguredError
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.reconciler import Reconciler
 from control_plane.xds.store import Store
@@ -22,7 +24,7 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 def control_plane_app(
     registry: CollectorRegistry,
     store: Store,
-    reconciler: Reconciler,
+    source: Reconciler | Gateways,
     *,
     is_draining: Callable[[], bool],
     token: str = "",
@@ -41,12 +43,33 @@ def control_plane_app(
         return None if store.is_open else "no configuration yet"
 
     def current() -> Status:
-        cluster = cluster_status(discovery, reconciler.gateway) if discovery is not None else None
-        return status(reconciler.status, store, cluster)
+        cluster = cluster_status(discovery, source.gateways) if discovery is not None else None
+        return status(source.status, store, cluster, source.statuses)
 
     async def api_status(_request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-store"}
         return web.Response(body=orjson.dumps(current()), content_type="application/json", headers=headers)
+
+    async def api_resources(request: web.Request) -> web.Response:
+        """Of one gateway, or of all: what is served, by type and name, with versions."""
+        name = request.query.get("gateway")
+        if name is not None and name not in store.feeds:
+            raise web.HTTPNotFound(text=f"no gateway {name!r}; there is: {', '.join(sorted(store.feeds)) or 'none'}\n")
+        found = {feed: resources(store.feeds[feed].current.snapshot) for feed in sorted(store.feeds)}
+        body = orjson.dumps({"gateways": found if name is None else {name: found[name]}})
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def remove_gateway(request: web.Request) -> web.Response:
+        """Of a gateway whose file is gone, and that nobody needs any more."""
+        if not isinstance(source, Gateways):
+            raise web.HTTPConflict(text="the only gateway cannot be removed\n")
+        try:
+            source.remove(request.match_info["name"])
+        except KeyError:
+            raise web.HTTPNotFound(text="no such gateway\n") from None
+        except StillConfiguredError as error:
+            raise web.HTTPConflict(text=f"{error}\n") from error
+        return web.Response(status=204)
 
     async def status_page(_request: web.Request) -> web.Response:
         policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -55,6 +78,7 @@ def control_plane_app(
 
     app = admin_app(registry, readiness)
     app.add_routes([web.get("/", status_page), web.get("/api/status", api_status)])
+    app.add_routes([web.get("/api/resources", api_resources), web.delete("/api/gateways/{name}", remove_gateway)])
     if token:
         app.middlewares.append(_authenticated(token))
     return app

@@ -84,27 +84,35 @@ class Status:
     config: ConfigStatus
     gateways: tuple[GatewayStatus, ...]
     nodes: tuple[NodeStatus, ...]
+    configs: tuple[ConfigStatus, ...]
+    """Of each gateway's file; `config` is all of them together."""
     kubernetes: ClusterStatus | None
     """None outside of a cluster."""
     time: float
     """Seconds since the epoch."""
 
 
-def cluster_status(discovery: Discovery, gateway: Gateway | None) -> ClusterStatus:
-    """Of what one gateway needs."""
+def cluster_status(discovery: Discovery, gateways: Sequence[Gateway]) -> ClusterStatus:
+    """Of what these gateways need."""
     return ClusterStatus(
         watches=tuple(
             {"watched": str(one.watched), "synced": one.synced, "error": one.error} for one in discovery.status()
         ),
-        problems=dict(discovery.cluster.problems(gateway)) if gateway is not None else {},
+        problems={name: text for gateway in gateways for name, text in discovery.cluster.problems(gateway).items()},
     )
 
 
-def status(config: ConfigStatus, store: Store, cluster: ClusterStatus | None = None) -> Status:
+def status(
+    config: ConfigStatus,
+    store: Store,
+    cluster: ClusterStatus | None = None,
+    configs: tuple[ConfigStatus, ...] | None = None,
+) -> Status:
     """How things stand now."""
     now, wall = store.clock(), time.time()
     return Status(
         config=config,
+        configs=(config,) if configs is None else configs,
         gateways=tuple(_gateway(feed, wall) for _, feed in sorted(store.feeds.items())),
         nodes=tuple(_node(client, now, wall) for client in store.clients()),
         kubernetes=cluster,

@@ -107,9 +107,9 @@ class Discovery:
         logger("kubernetes").warning("waiting_for_kubernetes", missing=missing)
         await self.wait_for(needed)
 
-    def settle(self, gateway: Gateway) -> None:
-        """This configuration is served now: what only an older one needed is forgotten."""
-        self.want(watched_by(gateway) | self._always)
+    def settle(self, *gateways: Gateway) -> None:
+        """These configurations are served now: what only older ones needed is forgotten."""
+        self.want(self._always.union(*(watched_by(gateway) for gateway in gateways)))
 
     async def run(self) -> Never:
         async with asyncio.TaskGroup() as tasks:

@@ -332,6 +332,11 @@ class Store:
         """Wait until there is something to serve, then return the node's feed.
 
         Raises:
+    def remove(self, gateway: str) -> None:
+        """Forget a gateway: who asks for it is refused; who is connected keeps what it has."""
+        del self._feeds[gateway]
+        self._services.publish(self._policies_of_all())
+
             UnknownGatewayError: node.cluster names no gateway.
         """
         await self._opened.wait()
