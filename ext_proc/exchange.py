@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from ext_proc.cache.lookup import CachedRoute, cached_route
-from ext_proc.cache.session import Cache, CacheSession, Note, Observer
+from ext_proc.cache.session import Cache, CacheSession, Note, Observer, serve_fresh
 from ext_proc.events import (
     NO_CHANGES,
     Action,
@@ -36,7 +36,7 @@ from ext_proc.events import (
 )
 from ext_proc.transform.headers import applied, merged
 from ext_proc.transform.redact import UnreadableError, check_readable, header_changes, is_opaque, redact
-from policy.processing import HeaderChanges, Processing
+from policy.processing import HeaderChanges, Processing, Scope
 
 _CHANGES_BODY = HeaderChanges(remove=("range", "if-range"), set=(("accept-encoding", "identity"),))
 """A body that is to be changed has to come whole and readable."""
@@ -53,6 +53,8 @@ class Route:
     """The response's headers are wanted whatever the cache says."""
     whole: bool
     """The response's body is wanted at once."""
+    needs_identity: bool
+    """Who sent the request makes a difference."""
 
 
 def route_of(processing: Processing, name: str) -> Route:
@@ -62,6 +64,7 @@ def route_of(processing: Processing, name: str) -> Route:
         cached=None if processing.cache is None else cached_route(processing, processing.cache, name),
         watches=bool(processing.response or processing.redact),
         whole=bool(processing.redact),
+        needs_identity=processing.cache is not None and processing.cache.scope is Scope.USER,
     )
 
 
@@ -124,9 +127,13 @@ class Exchange:
 
     def _on_request(self, event: RequestStart, now: float) -> Action:
         self._request = event
-        if self._route.cached is None:
+        cached = self._route.cached
+        if cached is None:
             return self._with_request_changes(Forward())
-        self._session = CacheSession(self._cache, self._route.cached, self._observer, event)
+        served = serve_fresh(self._cache, cached, self._observer, event, now)
+        if served is not None:
+            return served
+        self._session = CacheSession(self._cache, cached, self._observer, event)
         return self._with_request_changes(self._session.start(now))
 
     def _with_request_changes(self, action: Action) -> Action:

@@ -98,7 +98,7 @@ class ExternalProcessor:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
         exchange = Exchange(route, self._cache, self._metrics.route(route.name))
         try:
-            await self._converse(exchange, context)
+            await self._converse(exchange, context, with_identity=route.needs_identity)
         except messages.MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
@@ -109,10 +109,12 @@ class ExternalProcessor:
         finally:
             exchange.close()
 
-    async def _converse(self, exchange: Exchange, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def _converse(
+        self, exchange: Exchange, context: grpc.aio.ServicerContext[bytes, bytes], *, with_identity: bool
+    ) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
         while (message := await context.read()) is not _END:
-            action = exchange.on(messages.read(message), self._unix_s())
+            action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
             if type(action) is Wait:
                 await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
                 action = await self._waited(exchange, action)

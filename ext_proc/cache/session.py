@@ -7,7 +7,18 @@ from ext_proc.cache import status, storing, validation
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.fields import Headers
 from ext_proc.cache.invalidation import invalidated
-from ext_proc.cache.lookup import Bypass, CachedRoute, Found, Target, Use, bypass, key_of, look_up, target_of
+from ext_proc.cache.lookup import (
+    Bypass,
+    CachedRoute,
+    Found,
+    Target,
+    Use,
+    bypass,
+    fresh,
+    key_of,
+    look_up,
+    target_of,
+)
 from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
 from ext_proc.cache.single_flight import Flights, State, Ticket
@@ -76,6 +87,18 @@ class Note:
     cache_status: str
     fill: bool = False
     """Its body is wanted: `complete` with it."""
+
+
+def serve_fresh(
+    cache: Cache, route: CachedRoute, observer: Observer, request: RequestStart, now: float
+) -> Serve | None:
+    """The answer to a plain GET of something fresh, without a session; None: a session has to find out."""
+    stored = fresh(cache.store, route, request.headers, request.identity, now)
+    if stored is None:
+        return None
+    observer.outcome("hit")
+    age = int(stored.age(now))
+    return Serve(stored, age, status.hit(route.cache_name, int(stored.lifetime.fresh_s) - age), "hit")
 
 
 class CacheSession:

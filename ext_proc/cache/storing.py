@@ -2,11 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from sys import intern
 from typing import Literal
 
-from ext_proc.cache.entry import Entry
-from ext_proc.cache.fields import Headers, entity_tags, format_http_date, http_date, members
+from ext_proc.cache.entry import Entry, packed
+from ext_proc.cache.fields import Headers, format_http_date, members
 from ext_proc.cache.freshness import TARGETED, Control, Lifetime, control_of, initial_age, lifetime
 from policy.processing import CacheRules, Scope
 
@@ -156,25 +155,21 @@ def entry(
     """
     control = storable.control
     dropped = _dropped_names(origin) | control.fields("private") | control.fields("no-cache")
-    # Interned: the same names and most values stand in all entries of a service.
     headers = {
-        intern(name): intern(value)
+        name: value
         for name, value in shown.items()
         if name not in dropped and not name.startswith((":", "x-envoy-")) and not _CONTROL.search(value)
     }
     headers.setdefault("date", format_http_date(received_at))
-    caching = {name: origin[name] for name in _CACHING if name in origin}
-    tags = entity_tags(headers.get("etag", ""))
+    caching = [(name, origin[name]) for name in _CACHING if name in origin and not _CONTROL.search(origin[name])]
     return Entry(
         status=status,
-        headers=tuple(headers.items()),
+        fields=packed(headers.items()),
         body=body,
-        origin=caching,
+        origin_fields=packed(caching),
         lifetime=storable.lifetime,
         initial_age_s=initial_age(origin, requested_at=requested_at, received_at=received_at),
         received_at=received_at,
-        etag=tags[0] if len(tags) == 1 else None,
-        last_modified=http_date(headers.get("last-modified", "")),
         always_revalidate=control.unqualified("no-cache"),
         never_stale=control.must_revalidate,
     )

@@ -4,9 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ext_proc.cache.memory import MemoryStore
-from ext_proc.cache.session import Cache
+from ext_proc.cache.session import Cache, CacheSession, serve_fresh
 from ext_proc.cache.single_flight import Flights
 from ext_proc.events import (
     Action,
@@ -27,7 +29,7 @@ from ext_proc.events import (
 from ext_proc.exchange import Exchange, route_of
 from policy.processing import CacheRules, HeaderChanges, Processing, Scope
 from policy.redaction import field_path
-from tests.unit.ext_proc.rules import NOW, processing, rules
+from tests.unit.ext_proc.rules import DATE, NOW, processing, rules
 
 
 class Counts:
@@ -601,3 +603,55 @@ def test_bodies_without_members_are_not_redacted() -> None:
     assert BodyMode.STREAMED is image.body
     assert isinstance(local, PassHeaders)
     assert BodyMode.NONE is local.body
+
+
+WISHES = {
+    "accept": ["*/*", "text/event-stream", "text/html"],
+    "authorization": ["Bearer x"],
+    "cache-control": ["no-cache", "max-age=3", "max-age=30", "min-fresh=100", "no-store", "only-if-cached"],
+    "content-type": ["application/grpc", "text/plain"],
+    "if-match": ['"a"'],
+    "if-modified-since": [DATE],
+    "if-none-match": ['"a"', "*"],
+    "if-range": ['"a"'],
+    "if-unmodified-since": [DATE],
+    "pragma": ["no-cache"],
+    "range": ["bytes=0-1", "bytes=900-"],
+    "upgrade": ["websocket"],
+    "x-other": ["1"],
+}
+
+
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "OPTIONS"]),
+    st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in WISHES.items()}),
+    st.sampled_from([Scope.PUBLIC, Scope.USER]),
+    st.sampled_from(["", "alice"]),
+    st.sampled_from(["max-age=60", "max-age=60, no-cache", "max-age=5, stale-while-revalidate=60"]),
+)
+def test_the_shortcut_of_a_hit_comes_to_the_same(
+    method: str, headers: dict[str, str], scope: Scope, identity: str, control: str
+) -> None:
+    """Whatever a request wishes, it is answered as by the long way."""
+    g = gateway(rules(vary=("accept",), scope=scope))
+    for accept in WISHES["accept"]:
+        g.fetch(response={"cache-control": control, "etag": '"a"'}, identity="alice", accept=accept)
+    g.now += 10
+    fields = {":method": method, ":scheme": "http", ":authority": "h", ":path": "/a", **headers}
+    request = RequestStart(fields, identity)
+    assert g.route.cached is not None
+
+    served = serve_fresh(g.cache, g.route.cached, g.observer, request, g.now)
+
+    if served is not None:
+        assert served == CacheSession(g.cache, g.route.cached, g.observer, request).start(g.now)
+
+
+def test_a_plain_hit_takes_the_shortcut() -> None:
+    """Most requests wish for nothing."""
+    g = gateway()
+    g.fetch()
+    request = RequestStart({":method": "GET", ":scheme": "http", ":authority": "h", ":path": "/a"}, "")
+    assert g.route.cached is not None
+
+    assert serve_fresh(g.cache, g.route.cached, g.observer, request, g.now) is not None

@@ -59,6 +59,34 @@ def test_request_headers_are_joined_and_octets_survive() -> None:
     assert RequestStart({"x-a": "1, 2", "x-b": "ä"}, "") == messages.read(message.SerializeToString())
 
 
+FIELD_NAMES = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)
+FIELD_VALUES = st.text(st.characters(max_codepoint=255), max_size=20_000)
+
+
+@given(st.lists(st.tuples(FIELD_NAMES, FIELD_VALUES), max_size=20))
+def test_headers_read_off_the_wire_are_those_that_protobuf_reads(fields: list[tuple[str, str]]) -> None:
+    """Whatever lengths and octets they have; a message that holds more than headers makes no difference."""
+    message = ext_proc.ProcessingRequest()
+    message.request_headers.end_of_stream = True
+    message.metadata_context.filter_metadata["a"].fields["b"].string_value = "c"
+    for name, value in fields:
+        message.request_headers.headers.headers.add(key=name, raw_value=value.encode("latin-1"))
+    data = message.SerializeToString()
+
+    assert messages.read(data) == messages.read(data, with_identity=False)
+
+
+@given(st.data(), st.lists(st.tuples(FIELD_NAMES, FIELD_VALUES), min_size=1, max_size=3))
+def test_headers_that_are_cut_off_are_not_read(data: st.DataObject, fields: list[tuple[str, str]]) -> None:
+    """Not even those before the cut."""
+    message = ext_proc.ProcessingRequest()
+    for name, value in fields:
+        message.request_headers.headers.headers.add(key=name, raw_value=value.encode("latin-1"))
+    whole = message.SerializeToString()
+
+    assert messages.request_fields(whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
+
+
 def test_the_identity_is_what_ext_authz_proved() -> None:
     """And nothing that comes from elsewhere."""
     message = request(x_identity=b"mallory")
@@ -128,10 +156,10 @@ def test_a_hit_is_what_envoy_s_own_classes_would_write(body: bytes, age: int) ->
 def test_a_hit_of_the_same_second_is_the_same_bytes_and_of_the_next_is_not() -> None:
     """What is asked for often is put together once a second."""
     entry = stored(ENTRY_HEADERS)
-    first, second, third = (messages.write(Serve(entry, 1, "edge; hit; ttl=9", "hit")) for _ in range(3))
+    first, second, third, fourth = (messages.write(Serve(entry, 1, "edge; hit; ttl=9", "hit")) for _ in range(4))
 
-    assert first == second
-    assert second is third
+    assert first == second == third
+    assert third is fourth
     later = written(Serve(entry, 2, "edge; hit; ttl=8", "hit"))
     assert b"2" == headers_of(later.immediate_response.headers)["age"]
     stale = written(Serve(entry, 2, "edge; hit; ttl=8", "stale"))
