@@ -32,6 +32,7 @@ from gateway_runtime.admin import http_server
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
 from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
+from gateway_runtime.tracing import Tracing, TracingMetrics
 
 _DRAIN_S = 2.0
 """For streams to be told that this replica ends; Envoys keep what they have and go to another one."""
@@ -73,7 +74,9 @@ async def _serve(
     audience = settings.xds_security.token_audience
     access = settings.xds_security.access(cluster.token_review(audience) if cluster is not None and audience else None)
     metrics = Metrics(registry)
-    store = Store()
+    tracing = Tracing("control_plane")
+    TracingMetrics(registry, tracing)
+    store = Store(tracing=tracing)
     reconciler = Reconciler(
         path=settings.config,
         environment=environment,
@@ -100,6 +103,7 @@ async def _serve(
     credentials = settings.xds_security.credentials()
     xds_address = server.bind(settings.xds_address, name="xDS", credentials=credentials)
     async with (
+        tracing.running(),
         http_server(app, settings.http_address, name="HTTP") as http_address,
         _xds_running(server, xds, draining),
         asyncio.TaskGroup() as tasks,

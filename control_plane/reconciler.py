@@ -235,7 +235,9 @@ class Reconciler:
         for cluster, resource in _changed_assignments(served, found).items():
             snapshot = self._store.feeds[name].current.snapshot
             changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({cluster})}
+            began_ns = time.time_ns()
             self._store.publish(name, snapshot.with_resource(resource), changes)
+            self._store.traces.published(name, "endpoints", changes, began_ns)
             self._metrics.endpoint_updates.inc()
         known = replace(served.discovered, endpoints={**served.discovered.endpoints, **found})
         self._served = replace(served, discovered=known)
@@ -243,6 +245,7 @@ class Reconciler:
     async def _reload(self, *, patience_s: float | None = _PATIENCE_S) -> bool:
         """Read the file and serve it; False, and everything stays as it is, if it is faulty."""
         async with self._building:
+            began_ns = time.time_ns()
             self._recording = recording = Recording()
             outcome = await self._build(recording, patience_s)
             now = time.time()
@@ -250,7 +253,7 @@ class Reconciler:
             if isinstance(outcome, _Faulty):
                 self._note_faults(outcome.faults, now)
                 return False
-            self._publish(outcome)
+            self._publish(outcome, began_ns)
             self._status = ConfigStatus(self._path, True, (), outcome.text.warnings, now, now, False)
             self._metrics.note_config(self._path, valid=True)
             await asyncio.to_thread(self._keep, recording)
@@ -259,10 +262,11 @@ class Reconciler:
     async def _rebuild(self) -> None:
         """Translate what is served again: the cluster says something new about its services or Secrets."""
         async with self._building:
+            began_ns = time.time_ns()
             served = self._served
             outcome = await self._translate(served.text) if served is not None else None
             if isinstance(outcome, _Built):
-                self._publish(outcome)
+                self._publish(outcome, began_ns)
 
     async def _serve_last_good(self) -> bool:
         if self._last_good is None:
@@ -272,10 +276,11 @@ class Reconciler:
         except CorruptStateError as error:
             self._log.warning("last_good_ignored", reason=str(error))
             return False
+        began_ns = time.time_ns()
         outcome = await self._build(kept, None) if kept is not None else None
         if not isinstance(outcome, _Built):
             return False
-        self._publish(outcome)
+        self._publish(outcome, began_ns)
         self._status = ConfigStatus(
             self._path, False, self._status.faults, outcome.text.warnings, self._status.read_at, time.time(), True
         )
@@ -292,6 +297,10 @@ class Reconciler:
         read_s = time.perf_counter() - began
         if isinstance(text, _Faulty):
             return text
+        # Before it is published, and never between translation and publication: endpoints come in meanwhile.
+        switching = self._store.traces.send_to(text.gateway.name, text.gateway.tracing.otlp_endpoint)
+        if switching is not None:
+            await asyncio.to_thread(switching.join)
         if self._discovery is not None:
             await self._discovery.prepare(text.gateway, patience_s)
         began = time.perf_counter()
@@ -333,9 +342,10 @@ class Reconciler:
     def _discover(self, gateway: Gateway) -> Discovered:
         return self._discovery.cluster.discovered(gateway) if self._discovery is not None else Discovered(gateway)
 
-    def _publish(self, built: _Built) -> None:
+    def _publish(self, built: _Built, began_ns: int) -> None:
         name = built.text.gateway.name
         changes = self._store.publish(name, built.snapshot)
+        self._store.traces.published(name, "configuration", changes, began_ns)
         new_warnings = set(built.text.warnings) - set(self._served.text.warnings if self._served else ())
         self._served = built
         if self._discovery is not None:

@@ -16,6 +16,8 @@ from control_plane.snapshot import Changes, Resource, Snapshot
 from control_plane.xds.pacing import Refusals
 from control_plane.xds.session import Gate, Node, Rendition, Session, Timings
 from control_plane.xds.subscription import Answer
+from control_plane.xds.traces import PushTraces
+from gateway_runtime.tracing import Tracing
 
 ALL_GATEWAYS = ""
 """The node.cluster of a service that serves every gateway of this control plane."""
@@ -290,9 +292,11 @@ class Store:
         *,
         timings: Timings | None = None,
         policy_timings: PolicyTimings | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.timings = timings or Timings()
+        self.traces = PushTraces(tracing or Tracing("control_plane"))
         self.clock = clock
         self._policy_timings = policy_timings or PolicyTimings()
         self.refusals = Refusals()

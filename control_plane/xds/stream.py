@@ -14,6 +14,7 @@ from control_plane.xds.requests import Variant
 from control_plane.xds.store import Client, Store
 from control_plane.xds.subscription import Answer, Push
 from gateway_runtime.telemetry import logger
+from gateway_runtime.tracing import Parent
 
 Context = ServicerContext[bytes, bytes]
 
@@ -43,6 +44,8 @@ class Stream:
         self._metrics = metrics
         self._closing = closing
         self._types: set[str] = set()
+        self._causes: dict[str, Parent | None] = {}
+        """The publication that the last response of each type followed from."""
         self._wakeup = asyncio.Event()
         self._log = logger("xds").bind(node=client.node.id, cluster=client.node.cluster)
 
@@ -113,6 +116,7 @@ class Stream:
 
     def _note_push(self, push: Push) -> None:
         kind = short_name(push.type_url)
+        self._causes[push.type_url] = self._store.traces.cause(self._client.feed.name)
         self._metrics.pushes.labels(kind).inc()
         self._metrics.pushed_bytes.labels(kind).inc(len(push.payload))
         self._log.debug(
@@ -122,6 +126,7 @@ class Stream:
     def _note_answer(self, type_url: str, answer: Answer) -> None:
         kind = short_name(type_url)
         self._client.note_answer(type_url, answer)
+        self._store.traces.answered(self._client.node, type_url, answer, self._causes.get(type_url))
         self._metrics.ack_seconds.labels(kind).observe(answer.latency_s)
         if answer.error is None:
             self._metrics.acks.labels(kind).inc()

@@ -60,7 +60,7 @@ class _Service(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
 
-    def Export(  # noqa: N802 - gRPC's name
+    def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, _context: grpc.ServicerContext
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         self._receiver.held.wait(30)
