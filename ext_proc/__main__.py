@@ -18,7 +18,8 @@ from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
 from ext_proc.sinks import POLICY_TYPE, PolicySink
 from gateway_runtime.admin import admin_app, http_server
-from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
+from gateway_runtime.http2.connection import Limits
+from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
@@ -48,8 +49,7 @@ async def serve_worker(settings: Settings) -> None:
     xds = _xds_client(settings, policies, tracing, ready)
     metrics = Metrics(registry, cache.store)
     processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics, tracing=tracing)
-    server = GrpcServer(ServerOptions(max_receive_bytes=MAX_MESSAGE_BYTES))
-    server.server.add_generic_rpc_handlers((processor.handler(),))
+    server = Http2Server(processor.methods(), Limits(max_message_bytes=MAX_MESSAGE_BYTES))
     address = server.bind(settings.addresses[0], name="ext_proc")
     admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
     async with (
@@ -63,7 +63,7 @@ async def serve_worker(settings: Settings) -> None:
             log.info("ready", address=address, admin=admin_address, policies=len(policies))
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
+            tasks.create_task(server.serve(notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
             tasks.create_task(announce(), name="announce")
             tasks.create_task(_expire(policies, processor, cache), name="expiry")

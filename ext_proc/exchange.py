@@ -14,6 +14,7 @@ What does not begin with RequestStart (Envoy's own reply, made before this filte
 from dataclasses import dataclass
 from typing import assert_never
 
+from ext_proc.cache.invalidation import SAFE_METHODS
 from ext_proc.cache.lookup import CachedRoute, cached_route
 from ext_proc.cache.session import Cache, CacheSession, Note, Observer, serve_fresh
 from ext_proc.events import (
@@ -129,12 +130,16 @@ class Exchange:
         self._request = event
         cached = self._route.cached
         if cached is None:
-            return self._with_request_changes(Forward())
+            return self._with_request_changes(Forward(watch=self._may_invalidate(event)))
         served = serve_fresh(self._cache, cached, self._observer, event, now)
         if served is not None:
             return served
         self._session = CacheSession(self._cache, cached, self._observer, event)
         return self._with_request_changes(self._session.start(now))
+
+    def _may_invalidate(self, request: RequestStart) -> bool:
+        """Where there is no session to do it."""
+        return self._processing.invalidates and request.headers.get(":method") not in SAFE_METHODS
 
     def _with_request_changes(self, action: Action) -> Action:
         if not isinstance(action, Forward):
@@ -153,6 +158,8 @@ class Exchange:
             changes = merged(self._processing.response, self._body_changes(event))
         except UnreadableError as why:
             return self._block(why)
+        if self._may_invalidate(self._request):
+            self._cache.note_write(self._request.headers, event)
         self._shown = applied(changes, event.headers)
         wants_whole = self._route.whole and not self._passes_untouched(event)
         body = BodyMode.WHOLE if wants_whole else BodyMode.NONE

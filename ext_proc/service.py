@@ -6,7 +6,8 @@ long as the upstream call, costs more CPU than all decisions together.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import grpc
@@ -19,6 +20,8 @@ from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.sinks import POLICY_TYPE
+from gateway_runtime.http2.connection import Open
+from gateway_runtime.http2.methods import Stream, Streaming
 from gateway_runtime.telemetry import logger
 from gateway_runtime.tracing import Tracing
 from policy.processing import Processing
@@ -29,7 +32,6 @@ POLICY_METADATA = "x-gateway-policy"
 ROUTE_METADATA = "x-gateway-route"
 POLICY_WAIT_S = 0.3
 """How long a request may wait for a policy that xDS has not brought yet."""
-_END: object = grpc.aio.EOF
 EXTENSION_SLACK_S = 0.5
 """Envoy's timer runs this much longer than ours, so that ours decides."""
 
@@ -67,12 +69,11 @@ class ExternalProcessor:
         """By policy and route name; a policy is immutable, so what is made of it stays right."""
         self._log = logger("ext_proc")
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """For `add_generic_rpc_handlers`; messages stay bytes on both sides."""
-        process: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.process)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+    def methods(self) -> Mapping[str, Open]:
+        """For `Http2Server`; messages stay bytes on both sides."""
+        return {f"/{_PROCESS}": partial(Streaming, self.process)}
 
-    async def process(self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def process(self, context: Stream) -> None:
         """One HTTP exchange."""
         span = self._tracing.of_call(_PROCESS, context) if self._tracing.is_on else None
         if span is None:
@@ -90,37 +91,39 @@ class ExternalProcessor:
             raise
         span.end(attributes)
 
-    async def _process(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def _process(self, context: Stream) -> None:
         names = _names(context)
         route = self._routes.get(names) or await self._found(names)
         if route is None:
             self._metrics.unknown_policies.inc()
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
+            return
         exchange = Exchange(route, self._cache, self._metrics.route(route.name))
         try:
             await self._converse(exchange, context, with_identity=route.needs_identity)
         except messages.MalformedError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
             self._log.exception("exchange_failed", route=route.name)
             self._metrics.errors.inc()
             # Nothing of the exception: Envoy writes the details of a failed stream into its access log.
-            await context.abort(grpc.StatusCode.INTERNAL, "the exchange failed")
+            context.abort(grpc.StatusCode.INTERNAL, "the exchange failed")
         finally:
             exchange.close()
 
     async def _converse(
-        self, exchange: Exchange, context: grpc.aio.ServicerContext[bytes, bytes], *, with_identity: bool
+        self, exchange: Exchange, context: Stream, *, with_identity: bool
     ) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
-        while (message := await context.read()) is not _END:
+        while (message := await context.read()) is not None:
             action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
             if type(action) is Wait:
                 await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
                 action = await self._waited(exchange, action)
-            await context.write(messages.write(action))
             if action.last:
+                context.close(messages.write(action))
                 return
+            await context.write(messages.write(action))
 
     async def _waited(self, exchange: Exchange, wait: Wait) -> Action:
         """What the exchange does once the response that it waits for is there, or was given up."""
@@ -170,7 +173,7 @@ async def _woken(wait: Wait) -> None:
         return
 
 
-def _names(context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, str]:
+def _names(context: Stream) -> tuple[str, str]:
     """Policy and route, which Envoy takes from its route's configuration; no client can set them."""
     policy = route = ""
     for name, value in context.invocation_metadata() or ():

@@ -79,6 +79,20 @@ class Cache:
         for session in self._filling.get(uri, ()):
             session.spoil()
 
+    def note_write(self, request: Headers, response: ResponseStart) -> None:
+        """Forget what a request has changed, if its method is unsafe and the service did as it asks."""
+        if not response.from_upstream:
+            return
+        for uri in invalidated(
+            request.get(":method", ""),
+            request.get(":scheme", "http"),
+            request.get(":authority", ""),
+            request.get(":path", "/"),
+            response.status,
+            response.headers,
+        ):
+            self.invalidate(uri)
+
 
 @dataclass(slots=True)
 class Note:
@@ -182,7 +196,7 @@ class CacheSession:
         code = event.status
         name = self._route.cache_name
         if not self._fills:
-            self._invalidate(code, event)
+            self._cache.note_write(self._headers, event)
         conditional = self._conditional
         if conditional is not None and code == 304 and event.from_upstream:
             return self._refresh(conditional, event.headers, shown, now)
@@ -355,20 +369,6 @@ class CacheSession:
     def _decline(self, now: float, for_s: float, *, failed: bool = False) -> None:
         if self._ticket is not None:
             self._ticket.declined(now + for_s, failed=failed)
-
-    def _invalidate(self, code: int, event: ResponseStart) -> None:
-        headers = self._headers
-        if not event.from_upstream:
-            return
-        for uri in invalidated(
-            headers.get(":method", ""),
-            headers.get(":scheme", "http"),
-            headers.get(":authority", ""),
-            headers.get(":path", "/"),
-            code,
-            event.headers,
-        ):
-            self._cache.invalidate(uri)
 
     def _serve(
         self, stored: Entry, now: float, *, stale: bool = False, collapsed: bool = False, line: str | None = None

@@ -21,7 +21,8 @@ from ext_proc.cache.single_flight import Flights
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.service import ExternalProcessor
-from gateway_runtime.grpc_server import GrpcServer, ServerOptions
+from gateway_runtime.http2.connection import Limits
+from gateway_runtime.http2.server import Http2Server
 from protos.gateway.policy.v1 import processing_pb2
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -106,8 +107,7 @@ async def stack(
         cache=Cache(store, flights, wait_s=wait_s),
         metrics=Metrics(CollectorRegistry(), store),
     )
-    server = GrpcServer(ServerOptions(max_receive_bytes=64 << 20))
-    server.server.add_generic_rpc_handlers((processor.handler(),))
+    server = Http2Server(processor.methods(), Limits(max_message_bytes=64 << 20))
     ext_proc_port = int(server.bind("127.0.0.1:0", name="ext_proc").rpartition(":")[2])
     access_log = folder / "access.log"
     access_log.touch()

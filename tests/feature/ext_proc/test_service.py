@@ -15,7 +15,7 @@ from ext_proc.cache.single_flight import Flights
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.service import ExternalProcessor
-from gateway_runtime.grpc_server import GrpcServer
+from gateway_runtime.http2.server import Http2Server
 from tests.feature.ext_authz.harness import eventually
 from tests.feature.ext_proc.harness import Stream, policy
 
@@ -62,8 +62,7 @@ async def running(*, wait_s: float = 5.0) -> AsyncIterator[Service]:
         cache=Cache(store, flights, wait_s=wait_s),
         metrics=Metrics(registry, store),
     )
-    server = GrpcServer()
-    server.server.add_generic_rpc_handlers((processor.handler(),))
+    server = Http2Server(processor.methods())
     address = server.bind("127.0.0.1:0", name="ext_proc")
     async with server.running(drain_s=0.1), grpc.aio.insecure_channel(address) as channel:
         yield Service(policies, registry, flights, store, channel)
