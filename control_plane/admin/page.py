@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from html import escape
 
-from control_plane.admin.status import GatewayStatus, NodeStatus, Status, TypeStatus
+from control_plane.admin.status import GatewayStatus, NodeStatus, RefusedStatus, Status, TypeStatus
 
 _STYLE = (
     "body{font:14px/1.5 system-ui,sans-serif;margin:2em;max-width:70em}"
@@ -19,6 +19,7 @@ def page(status: Status) -> str:
         f"<title>Gateway status</title><style>{_STYLE}</style><h1>Gateway status</h1>",
         *_config(status),
         *(part for gateway in status.gateways for part in _gateway(gateway)),
+        *(_refused(one) for one in status.refused),
         *(part for node in status.nodes for part in _node(node)),
     ]
     if not status.nodes:
@@ -42,6 +43,11 @@ def _gateway(gateway: GatewayStatus) -> Iterator[str]:
     yield f"<p>Gateway <b>{escape(gateway.name)}</b>, changed {gateway.snapshot_age_s:.0f} s ago: {escape(counts)}</p>"
     for name in gateway.refused_policies:
         yield f'<p class="bad">Policy {escape(name)} is refused by a service: routes stay as they are.</p>'
+
+
+def _refused(one: RefusedStatus) -> str:
+    facts = f"{one.id} of gateway {one.cluster} at {one.peer} is not let in ({one.count} times): {one.reason}"
+    return f'<p class="bad">{escape(facts)}</p>'
 
 
 def _node(node: NodeStatus) -> Iterator[str]:

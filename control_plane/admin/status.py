@@ -69,6 +69,18 @@ class GatewayStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedStatus:
+    """A node whose streams are ended at once: an unknown gateway, or a credential that is not for it."""
+
+    id: str
+    cluster: str
+    peer: str
+    reason: str
+    count: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """What is known of Kubernetes. While a watch fails, what was known before is served."""
 
@@ -86,6 +98,8 @@ class Status:
     nodes: tuple[NodeStatus, ...]
     configs: tuple[ConfigStatus, ...]
     """Of each gateway's file; `config` is all of them together."""
+    refused: tuple[RefusedStatus, ...]
+    """Who was not let in during the last minute; the newest last."""
     kubernetes: ClusterStatus | None
     """None outside of a cluster."""
     time: float
@@ -115,6 +129,10 @@ def status(
         configs=(config,) if configs is None else configs,
         gateways=tuple(_gateway(feed, wall) for _, feed in sorted(store.feeds.items())),
         nodes=tuple(_node(client, now, wall) for client in store.clients()),
+        refused=tuple(
+            RefusedStatus(one.node, one.cluster, one.peer, one.reason, one.count, round(now - one.last_at, 3))
+            for one in store.refusals.recent(now)
+        ),
         kubernetes=cluster,
         time=wall,
     )

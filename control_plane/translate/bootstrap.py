@@ -6,6 +6,7 @@ One for every Envoy of a gateway; everything else comes over xDS.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_address
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
@@ -179,7 +180,9 @@ def _bearer_token(token: str) -> list[http_connection_manager_pb2.HttpFilter]:
 
 def _xds_transport_socket(host: str, files: MutualTls) -> base_pb2.TransportSocket:
     """The control plane proves its host name; whoever rotates the files restarts Envoy."""
-    subject = common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.DNS, matcher=exact(host))
+    matchers = common_pb2.SubjectAltNameMatcher
+    is_address = _is_ip_address(host)
+    subject = matchers(san_type=matchers.IP_ADDRESS if is_address else matchers.DNS, matcher=exact(host))
     common = tls_pb2.CommonTlsContext(
         alpn_protocols=["h2"],
         tls_certificates=[
@@ -192,8 +195,16 @@ def _xds_transport_socket(host: str, files: MutualTls) -> base_pb2.TransportSock
             trusted_ca=base_pb2.DataSource(filename=files.ca_file), match_typed_subject_alt_names=[subject]
         ),
     )
-    context = tls_pb2.UpstreamTlsContext(common_tls_context=common, sni=host)
+    context = tls_pb2.UpstreamTlsContext(common_tls_context=common, sni="" if is_address else host)
     return base_pb2.TransportSocket(name=TLS_TRANSPORT_SOCKET, typed_config=packed(context))
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _one_endpoint(cluster: str, host: str, port: int) -> endpoint_pb2.ClusterLoadAssignment:

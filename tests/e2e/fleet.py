@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from control_plane.translate.bootstrap import API_TYPES, BootstrapSettings, bootstrap
+from control_plane.translate.bootstrap import API_TYPES, BootstrapSettings, MutualTls, bootstrap
 from tests.e2e.waiting import until
 from tests.ports import free_port, free_ports
 
@@ -119,7 +119,15 @@ class Fleet:
         return port
 
     def envoy(
-        self, xds_port: int, *, cluster: str, node_id: str = "", api_type: str = "delta-grpc", per_type: bool = False
+        self,
+        xds_port: int,
+        *,
+        cluster: str,
+        node_id: str = "",
+        api_type: str = "delta-grpc",
+        per_type: bool = False,
+        mutual_tls: MutualTls | None = None,
+        token: str = "",
     ) -> "Envoy":
         """Started; it need not be ready."""
         node_id = node_id or f"{cluster}-1"
@@ -133,6 +141,8 @@ class Fleet:
             status_port=free_port(),
             api_type=API_TYPES[api_type],
             per_type=per_type,
+            mutual_tls=mutual_tls,
+            xds_token=token,
         )
         config = self.folder / f"{node_id}.pb"
         config.write_bytes(bootstrap(settings).SerializeToString())
