@@ -44,6 +44,13 @@ class Quota:
     capacity_us: int
     """How long an empty bucket takes to refill."""
 
+    def share(self, parts: int, cost: int) -> "Quota":
+        """One of so many equal parts; it still holds one request's cost, or nothing would ever pass."""
+        if parts <= 1 or not self.interval_us:
+            return self
+        interval_us, burst = self.interval_us * parts, max(cost, self.burst // parts)
+        return Quota(interval_us, burst, interval_us * burst)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limit:

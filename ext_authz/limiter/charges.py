@@ -1,6 +1,6 @@
 """What a limiter is asked and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, Protocol
 
 from policy.quotas import Limit, Quota
@@ -36,6 +36,8 @@ class Verdict(NamedTuple):
     """Of the limit that refused (the longest to wait for), else of the one with the least left."""
     would_refuse: tuple[Limit, ...] = ()
     """Shadow limits that would have refused."""
+    unavailable: bool = False
+    """Not refused by a limit: the store is away, and a limit says to deny then."""
 
 
 class Store(Protocol):
@@ -43,3 +45,10 @@ class Store(Protocol):
 
     def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict:
         """Take the cost of every charge, or of none if one of them refuses."""
+
+
+class AsyncStore(Protocol):
+    """Buckets that others share; an answer that needs no round trip is given at once."""
+
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | Awaitable[Verdict]:
+        """Take the cost of every charge, or of none if one of them refuses; never fails, never waits for long."""
