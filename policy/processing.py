@@ -85,6 +85,8 @@ class Processing:
     response: HeaderChanges
     redact: tuple[FieldPath, ...]
     """Members that are blanked out in JSON response bodies."""
+    invalidates: bool = False
+    """Nothing is stored here, but successful unsafe requests make stored responses invalid."""
 
 
 def compile_policy(message: processing_pb2.ProcessingPolicy) -> Processing:
@@ -116,6 +118,7 @@ def compile_policy(message: processing_pb2.ProcessingPolicy) -> Processing:
         request=_header_changes(message.request),
         response=_header_changes(message.response),
         redact=tuple(redact),
+        invalidates=message.invalidates,
     )
 
 

@@ -43,7 +43,7 @@ def ext_proc_filter(scope: ListenerScope) -> http_connection_manager_pb2.HttpFil
         allow_mode_override=True,
         message_timeout=duration(callout.message_timeout),
         max_message_timeout=duration(MAX_MESSAGE_TIMEOUT),
-        # Rewriting is the router's and has happened; ext_proc never changes which route a request takes.
+        # The route stands when this filter runs, and ext_proc changes nothing that a match reads.
         route_cache_action=ext_proc_pb2.ExternalProcessor.RETAIN,
         # Only what a service answered may be stored; Envoy's own replies arrive as response headers as well.
         response_attributes=["response.code_details", "response.flags"],
@@ -59,7 +59,8 @@ def ext_proc_filter(scope: ListenerScope) -> http_connection_manager_pb2.HttpFil
 
 def ext_proc_of_route(scope: ListenerScope, route: EffectiveRoute) -> Any | None:
     """Which ProcessingPolicy to follow; None for a route that needs none."""
-    policy = scope.policies_of(route).processing
+    named = scope.policies_of(route)
+    policy = named.processing
     if policy is None:
         return None
     overrides = ext_proc_pb2.ExtProcOverrides(
@@ -68,8 +69,10 @@ def ext_proc_of_route(scope: ListenerScope, route: EffectiveRoute) -> Any | None
             base_pb2.HeaderValue(key=names.ROUTE_METADATA, value=route.name),
         ]
     )
-    if route.ext_proc_failure_mode != scope.gateway.callouts.ext_proc.failure_mode:
-        overrides.failure_mode_allow.CopyFrom(BoolValue(value=route.ext_proc_failure_mode == "open"))
+    # Where ext_proc only hears of writes, a dead one must not stop them.
+    failure_mode = "open" if named.unsafe_only else route.ext_proc_failure_mode
+    if failure_mode != scope.gateway.callouts.ext_proc.failure_mode:
+        overrides.failure_mode_allow.CopyFrom(BoolValue(value=failure_mode == "open"))
     return packed(ext_proc_pb2.ExtProcPerRoute(overrides=overrides))
 
 

@@ -18,6 +18,7 @@ from control_plane.config.model.routes import Authentication, Cache, MessageTran
 from control_plane.config.scalars import Rate
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Resource
+from control_plane.translate.invalidation import invalidating
 from control_plane.translate.messages import duration
 from control_plane.translate.names import digest
 from control_plane.translate.secrets import api_keys_secret, jwt_secret, signatures_secret
@@ -45,6 +46,8 @@ class RoutePolicyNames:
 
     authz: str | None
     processing: str | None
+    unsafe_only: bool = False
+    """ext_proc has something to do for unsafe methods only."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,19 @@ def policies(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Mate
     """Build every policy once, however many routes share it."""
     methods = _methods(gateway, materials)
     listeners = {listener.name: listener for listener in gateway.listeners}
+    routes = tuple(routes)
+    invalidates = invalidating(routes)
     by_route: dict[tuple[str, str], RoutePolicyNames] = {}
     resources: dict[str, Resource] = {}
     for route in routes:
-        processing = _named("proc", processing_policy(gateway, route), _EXT_PROC, resources)
+        rules = processing_policy(gateway, route, invalidates=route.name in invalidates)
+        unsafe_only = route.cache is None and route.transform is None
+        processing = _named("proc", rules, _EXT_PROC, resources)
         for listener in route.listeners:
             authz = authz_policy(gateway, listeners[listener], route, methods)
-            by_route[listener, route.name] = RoutePolicyNames(_named("authz", authz, _EXT_AUTHZ, resources), processing)
+            by_route[listener, route.name] = RoutePolicyNames(
+                _named("authz", authz, _EXT_AUTHZ, resources), processing, unsafe_only
+            )
     return Policies(by_route, tuple(resources.values()))
 
 
@@ -249,11 +258,17 @@ def _limit_key(key: str) -> authz_pb2.LimitKey:
             raise ValueError(f"{key!r} is not a key of a rate limit")
 
 
-def processing_policy(gateway: Gateway, route: EffectiveRoute) -> processing_pb2.ProcessingPolicy | None:
-    """What ext_proc has to do, without its name; None for a route without cache and transform."""
-    if route.cache is None and route.transform is None:
+def processing_policy(
+    gateway: Gateway, route: EffectiveRoute, *, invalidates: bool
+) -> processing_pb2.ProcessingPolicy | None:
+    """What ext_proc has to do, without its name; None for a route without cache and transform.
+
+    Args:
+        invalidates: the route's unsafe requests may change what another route has stored.
+    """
+    if route.cache is None and route.transform is None and not invalidates:
         return None
-    policy = processing_pb2.ProcessingPolicy(gateway=gateway.name)
+    policy = processing_pb2.ProcessingPolicy(gateway=gateway.name, invalidates=invalidates)
     if route.cache is not None:
         policy.cache.CopyFrom(_cache(route.cache))
     if route.transform is not None:

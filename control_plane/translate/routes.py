@@ -12,9 +12,11 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.listeners import ListenerRedirect
+from control_plane.translate import names
 from control_plane.translate.actions import set_action
 from control_plane.translate.cors import preflight_routes
 from control_plane.translate.http_filters import preflight_filters, route_filters
+from control_plane.translate.invalidation import SAFE_METHODS
 from control_plane.translate.matches import header_matchers, method_matcher, path_matches
 from control_plane.translate.names import CLIENT_IP_HEADER
 from control_plane.translate.retries import retries_by_method
@@ -85,7 +87,30 @@ def _translated(scope: ListenerScope, route: EffectiveRoute) -> Iterator[route_c
             if retry.methods is not None:
                 message.match.headers.insert(0, method_matcher(retry.methods))
             set_action(message, scope, route, retry.policy)
-            yield _with_filters(message, filters)
+            if scope.policies_of(route).unsafe_only and names.EXT_PROC_FILTER in filters:
+                yield from _unsafe_apart(message, retry.methods, filters)
+            else:
+                yield _with_filters(message, filters)
+
+
+def _unsafe_apart(
+    message: route_components_pb2.Route, methods: tuple[str, ...] | None, filters: Mapping[str, Any]
+) -> Iterator[route_components_pb2.Route]:
+    """Two Envoy routes, the first for safe methods: only the others pay for ext_proc.
+
+    Args:
+        methods: what the route matches already; None for every method.
+    """
+    safe = sorted(SAFE_METHODS if methods is None else SAFE_METHODS & set(methods))
+    if safe:
+        apart = route_components_pb2.Route()
+        apart.CopyFrom(message)
+        if methods is not None:
+            del apart.match.headers[0]
+        apart.match.headers.insert(0, method_matcher(safe))
+        yield _with_filters(apart, {name: one for name, one in filters.items() if name != names.EXT_PROC_FILTER})
+    if methods is None or not SAFE_METHODS.issuperset(methods):
+        yield _with_filters(message, filters)
 
 
 def _with_filters(message: route_components_pb2.Route, filters: Mapping[str, Any]) -> route_components_pb2.Route:

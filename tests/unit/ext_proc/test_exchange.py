@@ -605,6 +605,25 @@ def test_bodies_without_members_are_not_redacted() -> None:
     assert BodyMode.NONE is local.body
 
 
+def test_a_write_on_a_route_without_cache_invalidates_what_another_stored() -> None:
+    """Once it has succeeded; its answer passes untouched, and reads are not watched."""
+    g = gateway()
+    g.fetch()
+    route = g.route
+    g.route = route_of(processing(None, invalidates=True), "writes")
+
+    assert Forward() == g.begin().action
+    failed = g.begin(method="POST")
+    assert Forward(watch=True) == failed.action
+    assert PassHeaders() == failed.responds({}, status=500)
+    assert 1 == len(g.store)
+    assert PassHeaders() == g.begin(method="POST").responds({}, status=201)
+
+    assert 0 == len(g.store)
+    g.route = route
+    assert isinstance(g.begin().action, Forward)
+
+
 WISHES = {
     "accept": ["*/*", "text/event-stream", "text/html"],
     "authorization": ["Bearer x"],

@@ -11,18 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ProcessingPolicy(_message.Message):
-    __slots__ = ("name", "gateway", "cache", "request", "response")
+    __slots__ = ("name", "gateway", "cache", "request", "response", "invalidates")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    INVALIDATES_FIELD_NUMBER: _ClassVar[int]
     name: str
     gateway: str
     cache: CachePolicy
     request: MessageTransform
     response: MessageTransform
-    def __init__(self, name: _Optional[str] = ..., gateway: _Optional[str] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., request: _Optional[_Union[MessageTransform, _Mapping]] = ..., response: _Optional[_Union[MessageTransform, _Mapping]] = ...) -> None: ...
+    invalidates: bool
+    def __init__(self, name: _Optional[str] = ..., gateway: _Optional[str] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., request: _Optional[_Union[MessageTransform, _Mapping]] = ..., response: _Optional[_Union[MessageTransform, _Mapping]] = ..., invalidates: _Optional[bool] = ...) -> None: ...
 
 class CachePolicy(_message.Message):
     __slots__ = ("ttl", "vary", "scope", "max_body_bytes", "stale_while_revalidate", "stale_if_error", "overrides")
