@@ -1,6 +1,6 @@
 # `make up` runs the gateway, `make test` tests it; each installs what it needs into this folder (.venv, .tools).
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-full lint format protos golden schema lock bench clean kind-test images
+.PHONY: help setup up test test-full lint format protos golden schema reference lock bench clean kind-test images
 
 python := .venv/bin/python
 
@@ -34,7 +34,11 @@ golden: setup ## rewrites the expected files of tests/golden
 	@$(python) -m tests.kubernetes.manifests
 
 schema: setup ## rewrites docs/reference/gateway.schema.json
-	@$(python) -m scripts.config_schema
+	@$(python) -m scripts.generate_schema
+
+reference: setup ## rewrites docs/reference/metrics.md and commands.md
+	@$(python) -m scripts.metrics_reference
+	@$(python) -m scripts.commands_reference
 
 lock: setup ## pins the dependencies of pyproject.toml again
 	@scripts/lock.sh
