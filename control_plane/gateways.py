@@ -69,6 +69,7 @@ class Gateways:
             read_at=max((one.read_at for one in every), default=0.0),
             serving_since=max((one.serving_since for one in every), default=0.0),
             is_last_good=any(one.is_last_good for one in every),
+            withheld=tuple(withheld for one in every for withheld in one.withheld),
         )
 
     @property

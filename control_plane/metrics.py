@@ -32,6 +32,12 @@ class Metrics:
         self.resources = Gauge(
             "gateway_resources", "Resources that are served.", ["gateway", "type"], registry=registry
         )
+        self.withheld = Gauge(
+            "gateway_withheld_resources",
+            "Resources and routes that Envoy would refuse, served in another version or not at all.",
+            ["gateway"],
+            registry=registry,
+        )
         self.endpoint_updates = Counter(
             "gateway_endpoint_updates", "Assignments published for changed endpoints alone.", registry=registry
         )

@@ -25,6 +25,8 @@ from control_plane.state import CorruptStateError, LastGood
 from control_plane.translate import translate
 from control_plane.translate.endpoints import cluster_load_assignment
 from control_plane.translate.patches import PatchError
+from control_plane.validation.admission import Admission, Withheld
+from control_plane.validation.verdicts import Verdicts
 from control_plane.xds.store import Store
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
@@ -54,6 +56,8 @@ class ConfigStatus:
     """Seconds since the epoch, of the text that is served."""
     is_last_good: bool
     """Whether what is served came from the state directory, not from the file."""
+    withheld: tuple[str, ...] = ()
+    """What of it is not served because Envoy would refuse it, with what is served instead and why."""
 
 
 Claim = Callable[[str], str | None]
@@ -89,6 +93,7 @@ class _Built:
     text: _Text
     discovered: Discovered
     snapshot: Snapshot
+    withheld: tuple[Withheld, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,9 @@ class Reconciler:
         self._watch = watch or Watch()
         self._discovery = discovery
         self._claim = claim
+        self._admission = Admission()
+        self._verdicts = Verdicts()
+        """Of assignments that are served at once, while the admission may be at work in a thread."""
         self._building = asyncio.Lock()
         self._stale = asyncio.Event()
         self._recording = Recording()
@@ -139,7 +147,8 @@ class Reconciler:
 
     @property
     def status(self) -> ConfigStatus:
-        return self._status
+        withheld = tuple(str(one) for one in self._served.withheld) if self._served is not None else ()
+        return replace(self._status, withheld=withheld)
 
     async def start(self, *, strict: bool = False) -> None:
         """Serve the file, or what was kept if the file is faulty.
@@ -161,7 +170,7 @@ class Reconciler:
 
     @property
     def statuses(self) -> tuple[ConfigStatus, ...]:
-        return (self._status,)
+        return (self.status,)
 
     @property
     def name(self) -> str | None:
@@ -233,6 +242,9 @@ class Reconciler:
             return
         name = served.text.gateway.name
         for cluster, resource in _changed_assignments(served, found).items():
+            if faults := self._verdicts.judge(resource).faults:
+                self._log.error("endpoints_withheld", cluster=cluster, reason="; ".join(faults))
+                continue
             snapshot = self._store.feeds[name].current.snapshot
             changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({cluster})}
             began_ns = time.time_ns()
@@ -312,6 +324,8 @@ class Reconciler:
         loaded = load(self._path, files, self._environment, now=datetime.now(UTC))
         if loaded.gateway is None:
             return _Faulty(tuple(str(fault) for fault in loaded.faults))
+        if (fault := self._claim(loaded.gateway.name)) is not None:
+            return _Faulty((fault,))
         gateway = with_callouts(loaded.gateway, self._callouts)
         return _Text(gateway, loaded.materials, tuple(str(warning) for warning in loaded.warnings))
 
@@ -319,10 +333,8 @@ class Reconciler:
         """The snapshot of what the cluster knows at the end, not at the begin: it may change meanwhile."""
         for _ in range(_ATTEMPTS):
             discovered = self._discover(text.gateway)
-            outcome = await asyncio.to_thread(self._guarded, _built, text, discovered)
+            outcome = await asyncio.to_thread(self._guarded, self._built, text, discovered)
             if isinstance(outcome, _Faulty):
-        if (fault := self._claim(loaded.gateway.name)) is not None:
-            return _Faulty((fault,))
                 return outcome
             newest = self._discover(text.gateway)
             if (newest.gateway, newest.materials) == (discovered.gateway, discovered.materials):
@@ -339,6 +351,12 @@ class Reconciler:
             self._log.exception("configuration_not_translated")
             return _Faulty((f"{self._path}: cannot be translated: a fault of the gateway, see its log",))
 
+    def _built(self, text: _Text, discovered: Discovered) -> _Built:
+        materials = {**text.materials, **discovered.materials}
+        snapshot = translate(discovered.gateway, discovered.endpoints, materials)
+        admitted = self._admission.admit(snapshot, self._served.snapshot if self._served is not None else None)
+        return _Built(text, discovered, admitted.snapshot, admitted.withheld)
+
     def _discover(self, gateway: Gateway) -> Discovered:
         return self._discovery.cluster.discovered(gateway) if self._discovery is not None else Discovered(gateway)
 
@@ -346,6 +364,16 @@ class Reconciler:
         name = built.text.gateway.name
         changes = self._store.publish(name, built.snapshot)
         self._store.traces.published(name, "configuration", changes, began_ns)
+        before = self._served.withheld if self._served is not None else ()
+        for withheld in sorted(set(built.withheld) - set(before), key=str):
+            self._log.error(
+                "resource_withheld",
+                type=withheld.type,
+                name=withheld.name,
+                instead=withheld.instead,
+                reason=withheld.reason,
+            )
+        self._metrics.withheld.labels(name).set(len(built.withheld))
         new_warnings = set(built.text.warnings) - set(self._served.text.warnings if self._served else ())
         self._served = built
         if self._discovery is not None:
@@ -376,11 +404,6 @@ class Reconciler:
             self._last_good.save(recording.contents, recording.matches)
         except OSError as error:
             self._log.warning("last_good_not_kept", directory=str(self._last_good.directory), reason=str(error))
-
-
-def _built(text: _Text, discovered: Discovered) -> _Built:
-    materials = {**text.materials, **discovered.materials}
-    return _Built(text, discovered, translate(discovered.gateway, discovered.endpoints, materials))
 
 
 def _with_endpoints(built: _Built, newest: Discovered) -> _Built:

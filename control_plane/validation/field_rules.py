@@ -133,6 +133,10 @@ def _rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
     return found
 
 
+def _is_required_field(rules: validate_pb2.FieldRules) -> bool:
+    return rules.message.required or rules.duration.required or rules.timestamp.required or rules.any.required
+
+
 def _is_required(oneof: OneofDescriptor) -> bool:
     return bool(oneof.GetOptions().Extensions[validate_pb2.required])  # type: ignore[index]
 
@@ -141,7 +145,7 @@ def _always(descriptor: Descriptor, checks: dict[int, tuple[str, Check]]) -> Ite
     """What has to be set: required messages and oneofs, and plain fields whose default value breaks a rule."""
     for field in descriptor.fields:
         # a member of a oneof is only asked for when it is the one that is set
-        if _rules_of(field).message.required and field.containing_oneof is None:
+        if _is_required_field(_rules_of(field)) and field.containing_oneof is None:
             yield _required(field.name)
         if field.number in checks and not field.has_presence:
             wrong = checks[field.number][1](() if field.is_repeated else field.default_value)

@@ -332,15 +332,15 @@ class Store:
             self._services.publish(self._policies_of_all())
         return changes
 
-    async def feed_for(self, node: Node) -> Feed:
-        """Wait until there is something to serve, then return the node's feed.
-
-        Raises:
     def remove(self, gateway: str) -> None:
         """Forget a gateway: who asks for it is refused; who is connected keeps what it has."""
         del self._feeds[gateway]
         self._services.publish(self._policies_of_all())
 
+    async def feed_for(self, node: Node) -> Feed:
+        """Wait until there is something to serve, then return the node's feed.
+
+        Raises:
             UnknownGatewayError: node.cluster names no gateway.
         """
         await self._opened.wait()
