@@ -77,15 +77,7 @@ async def _serve(
     tracing = Tracing("control_plane")
     TracingMetrics(registry, tracing)
     store = Store(tracing=tracing)
-    reconciler = Reconciler(
-        path=settings.config,
-        environment=environment,
-        store=store,
-        metrics=metrics,
-        last_good=LastGood(settings.state_dir) if settings.state_dir is not None else None,
-        callouts=_callouts(settings),
-        discovery=cluster.discovery if cluster is not None else None,
-    )
+    source = _source(settings, environment, store, metrics, cluster.discovery if cluster is not None else None)
     registry.register(StoreCollector(store))
     xds = XdsServer(store, metrics, access)
     # Envoy's requests grow with what it knows: gRPC's 4 MiB would lock large ones out.
@@ -258,15 +250,15 @@ def main(
     log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
     log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
 ) -> None:
-    if bool(config) == bool(config_dir):
-        raise typer.BadParameter("either --config FILE or --config-dir FOLDER")
     """Serves a gateway.yaml to Envoys, ext_authz and ext_proc over xDS.
 
-        config_dir=config_dir,
     Example: python -m control_plane --config envoy/gateway.yaml --state-dir .gateway
     """
+    if bool(config) == bool(config_dir):
+        raise typer.BadParameter("either --config FILE or --config-dir FOLDER")
     settings = Settings(
         config=config,
+        config_dir=config_dir,
         xds_address=xds_address,
         http_address=http_address,
         state_dir=state_dir,
