@@ -16,7 +16,15 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AskError, ConnectionError, MovedError, NoScriptError, RedisError, TimeoutError
+from redis.exceptions import (
+    AskError,
+    ConnectionError,
+    MovedError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+)
 
 from ext_authz.limiter.parts import Part
 from ext_authz.limiter.script import ANNOUNCE, CHARGE, RESULT
@@ -103,7 +111,7 @@ def _retry() -> Retry:
 
 
 def _server(url: str) -> Redis:
-    return Redis(connection_pool=ConnectionPool.from_url(url, retry=_retry(), **_options()))
+    return Redis.from_pool(ConnectionPool.from_url(url, retry=_retry(), **_options()))
 
 
 def _hosts(netloc: str, default_port: int) -> list[tuple[str, int]]:
@@ -293,5 +301,5 @@ async def asked(answer: Awaitable[Any]) -> Any:
         return await answer
     except TimeoutError:
         raise StoreError("TimeoutError", is_slow=True) from None
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:  # a cluster that is away is no RedisError
         raise StoreError(type(error).__name__) from error

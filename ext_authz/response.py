@@ -15,7 +15,7 @@ _VISIBLE = frozenset(map(chr, range(0x21, 0x7F))) - {'"', "\\"}
 _NOTHING: frozenset[str] = frozenset()
 
 
-class _LimitHeader:
+class LimitHeader:
     """RateLimit and RateLimit-Policy of one quota (draft-ietf-httpapi-ratelimit-headers-10)."""
 
     def __init__(self, limit: Limit, quota: Quota) -> None:
@@ -42,7 +42,7 @@ class Replies:
         self._identity_names = policy.identity_headers
         self._removed = frozenset(_with_underscores(policy.identity_headers)) | hidden.get(Place.HEADER, _NOTHING)
         self._removals: dict[frozenset[str], bytes] = {}
-        self._limit_headers: dict[tuple[str, int, int], _LimitHeader] = {}
+        self._limit_headers: dict[tuple[str, int, int], LimitHeader] = {}
 
     def allowed(self, decision: Allow, request: Request) -> bytes:
         """The identity's headers are set; those that it does not have, and credentials, are removed."""
@@ -90,11 +90,11 @@ class Replies:
             sorted(name for name in self._hidden_parameters if request.query_values(name))
         )
 
-    def _limit_header(self, standing: Standing) -> _LimitHeader:
+    def _limit_header(self, standing: Standing) -> LimitHeader:
         key = (standing.limit.name, standing.quota.interval_us, standing.quota.burst)
         known = self._limit_headers.get(key)
         if known is None:
-            known = self._limit_headers[key] = _LimitHeader(standing.limit, standing.quota)
+            known = self._limit_headers[key] = LimitHeader(standing.limit, standing.quota)
         return known
 
 

@@ -36,7 +36,7 @@ def _address_charge(limit: Limit, client_ip: str) -> Charge:
 
 @lru_cache(maxsize=8192)
 def _user_charge(limit: Limit, user: str) -> Charge:
-    return Charge(limit, limit.quota, _bounded(user))
+    return Charge(limit, limit.quota, bounded(user))
 
 
 def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:
@@ -46,10 +46,11 @@ def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | 
     else:
         texts = [_value(part, request, proven) or client_bucket(request.client_ip) for part in parts]
         key = "".join(f"{len(text)}:{text}" for text in texts)
-    return _bounded(key)
+    return bounded(key)
 
 
-def _bounded(key: str) -> str:
+def bounded(key: str) -> str:
+    """As it is, or its digest if it is long."""
     if len(key) > LONGEST_KEY:
         return "#" + blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
     return key

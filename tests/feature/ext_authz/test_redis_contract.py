@@ -52,7 +52,7 @@ class InRedis:
         self._now_us += round(seconds * S)
         async for key in self._redis.scan_iter(match=f"{self._prefix}*"):
             if b"{replicas}" not in key:
-                tat_us = int(await self._redis.get(key))
+                tat_us = int(await self._redis.get(key) or 0)
                 await self._redis.set(key, tat_us - round(seconds * S), px=100_000_000)
 
 
