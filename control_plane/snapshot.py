@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import Message
 
+from control_plane.overlaid import Overlaid, with_values
 from control_plane.resource_types import DELIVERY_ORDER, NodeKind
 
 ENVOYS = frozenset({NodeKind.ENVOY})
@@ -74,20 +75,25 @@ class Snapshot:
             before, after = older.of_type(type_url), self.of_type(type_url)
             if before is after:
                 continue
-            changed = {name for name, resource in after.items() if not _same(before.get(name), resource)}
-            changed.update(name for name in before if name not in after)
-            if changed:
+            if changed := _differing(before, after):
                 changes[type_url] = frozenset(changed)
         return changes
 
     def with_resource(self, resource: Resource) -> "Snapshot":
         """This snapshot with one resource added or replaced; every other type's mapping is shared."""
-        named = dict(self.of_type(resource.type_url))
-        is_new = resource.name not in named
-        named[resource.name] = resource
-        if is_new:
+        before = self.of_type(resource.type_url)
+        named = with_values(before, {resource.name: resource})
+        if resource.name not in before:
             named = dict(sorted(named.items()))
-        return Snapshot(MappingProxyType({**self.resources, resource.type_url: MappingProxyType(named)}))
+        return Snapshot(MappingProxyType({**self.resources, resource.type_url: named}))
+
+
+def _differing(before: ResourceMap, after: ResourceMap) -> set[str]:
+    if isinstance(before, Overlaid) and isinstance(after, Overlaid) and before.base is after.base:
+        return {name for name in {*before.over, *after.over} if not _same(before[name], after[name])}
+    changed = {name for name, resource in after.items() if not _same(before.get(name), resource)}
+    changed.update(name for name in before if name not in after)
+    return changed
 
 
 def _same(before: Resource | None, after: Resource) -> bool:

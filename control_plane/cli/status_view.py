@@ -45,6 +45,13 @@ class _Nack(_Shape):
     parked: tuple[str, ...]
 
 
+class _RefusedNode(_Shape):
+    id: str
+    reason: str
+    count: int
+    age_s: float
+
+
 class _Type(_Shape):
     type: str
     version_sent: str
@@ -69,6 +76,7 @@ class _Status(_Shape):
     gateways: tuple[_Gateway, ...]
     nodes: tuple[_Node, ...]
     time: float
+    refused: tuple[_RefusedNode, ...] = ()
 
 
 def fetch(server: str, token: str) -> bytes:
@@ -109,7 +117,7 @@ def rendered(body: bytes) -> RenderableType:
         status = _Status.model_validate_json(body)
     except ValidationError as error:
         raise StatusError("the answer is no status of a control plane of this version") from error
-    return Group(*_config(status), *_nodes(status), *_nacks(status))
+    return Group(*_config(status), *_refused(status), *_nodes(status), *_nacks(status))
 
 
 def _config(status: _Status) -> Iterator[RenderableType]:
@@ -126,6 +134,12 @@ def _config(status: _Status) -> Iterator[RenderableType]:
         yield Text(f"gateway {gateway.name}, changed {_age(gateway.snapshot_age_s)} ago: {counts}")
         for policy in gateway.refused_policies:
             yield Text(f"  policy {policy} is refused by a service: routes stay as they are", style="red")
+
+
+def _refused(status: _Status) -> Iterator[RenderableType]:
+    for one in status.refused:
+        times = f"{one.count} times, " if one.count > 1 else ""
+        yield Text(f"{one.id} is not let in ({times}{_age(one.age_s)} ago): {one.reason}", style="red")
 
 
 def _nodes(status: _Status) -> Iterator[RenderableType]:

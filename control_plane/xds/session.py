@@ -131,6 +131,9 @@ class _View:
         staying = [name for name, lingering in self.lingering.items() if lingering.resource is not None]
         return sorted({*names, *staying}) if staying else names
 
+    def served(self) -> ResourceMap:
+        return self._named
+
     def keeps(self, name: str) -> bool:
         return name in self.lingering
 

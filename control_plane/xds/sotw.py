@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from control_plane.resource_types import FULL_STATE
 from control_plane.snapshot import Resource
-from control_plane.xds.subscription import UNKNOWN, Answer, Push, Subscription, View
+from control_plane.xds.known import Names
+from control_plane.xds.subscription import Answer, Push, Subscription, View
 from control_plane.xds.wire import discovery_response
 
 WILDCARD = "*"
@@ -17,9 +18,6 @@ class SotwSubscription(Subscription):
     def __init__(self, type_url: str, *, answer_s: float) -> None:
         super().__init__(type_url, answer_s=answer_s)
         self._is_full_state = type_url in FULL_STATE
-        self._known: dict[str, Resource] = {}
-        self._last_good: dict[str, Resource | None] = {}
-        """What the client had before the responses that it has not acknowledged."""
         self._ever_named = False
         self._claimed_version = ""
         self._last_nonce = ""
@@ -51,24 +49,18 @@ class SotwSubscription(Subscription):
         self._ever_named = self._ever_named or bool(explicit)
         self.interest.wildcard = WILDCARD in explicit or not self._ever_named
         explicit.discard(WILDCARD)
-        if explicit == had and was_wildcard == self.interest.wildcard:
+        if set(had) == explicit and was_wildcard == self.interest.wildcard:
             return
-        self.interest.names = explicit
+        self.interest.names = Names(explicit)
         if was_wildcard != self.interest.wildcard:
             self.mark(None)
         if not self.interest.wildcard:
             for name in [name for name in self._known if name not in explicit]:
-                del self._known[name]
-        for name in explicit - had:
+                self._known.discard(name)
+        fresh = {name for name in explicit if name not in had}
+        for name in fresh:
             self.quarantine.forget(name)
-        self.force(explicit - had)
-
-    def version_known(self, name: str) -> str | None:
-        resource = self._known.get(name)
-        return None if resource is None else resource.version
-
-    def known_names(self) -> Collection[str]:
-        return self._known
+        self.force(fresh)
 
     def _push(self, view: View, changed: list[Resource], removed: list[str], nonce: Callable[[], str]) -> Push | None:
         resources = self._everything(view) if self._is_full_state else changed
@@ -76,16 +68,17 @@ class SotwSubscription(Subscription):
         claimed, self._claimed_version = self._claimed_version, ""
         if claimed == version and self._is_full_state and self.interest.wildcard and not self.interest.names:
             # Versions are content hashes: the client has brought all of this from an earlier stream.
-            self._known = {resource.name: resource for resource in resources}
+            self._known.replace(resources)
             self._dirty.clear()
             self.version_sent = self.version_acked = version
             return None
         for resource in changed:
             self._last_good.setdefault(resource.name, self._held(resource.name))
         if self._is_full_state:
-            self._known = {resource.name: resource for resource in resources}
+            self._known.replace(resources)
         else:
-            self._known.update((resource.name, resource) for resource in changed)
+            for resource in changed:
+                self._known[resource.name] = resource
         self._last_nonce = nonce()
         payload = discovery_response(self.type_url, version, self._last_nonce, resources)
         names = tuple(resource.name for resource in changed)
@@ -103,32 +96,12 @@ class SotwSubscription(Subscription):
                 resources.append(resource)
         return resources
 
-    def _held(self, name: str) -> Resource | None:
-        resource = self._known.get(name)
-        return None if resource is None or resource.version == UNKNOWN else resource
-
-    def _make_unknown(self, name: str) -> None:
-        self._known[name] = Resource(self.type_url, name, b"", UNKNOWN)
-
     def _announces_removal(self, name: str) -> bool:
         if self._is_full_state:
             return name in self._known
-        self._known.pop(name, None)
+        self._known.discard(name)
         self._last_good.pop(name, None)
         return False
-
-    def _restore(self, name: str, *, certain: bool) -> None:
-        had = self._last_good.get(name)
-        if not certain:
-            self._make_unknown(name)
-        elif had is not None:
-            self._known[name] = had
-        else:
-            self._known.pop(name, None)
-
-    def _confirm(self, names: Collection[str]) -> None:
-        for name in names:
-            self._last_good.pop(name, None)
 
 
 def set_version(resources: Iterable[Resource], removed: Iterable[str] = ()) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from control_plane.snapshot import Resource
+from control_plane.snapshot import Resource, ResourceMap
+from control_plane.xds.known import Known, Names
 from control_plane.xds.quarantine import Quarantine
 
 
@@ -20,6 +21,9 @@ class View(Protocol):
 
     def names(self) -> Collection[str]:
         """Of all there are, sorted."""
+
+    def served(self) -> ResourceMap:
+        """All of the type, also what is not for this client; shared with others, and it never changes."""
 
     def keeps(self, name: str) -> bool:
         """Whether a resource that is gone must not be taken from a client that has it, yet."""
@@ -81,7 +85,7 @@ class Interest:
 
     def __init__(self) -> None:
         self.wildcard = False
-        self.names: set[str] = set()
+        self.names = Names()
 
     def __contains__(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -106,6 +110,10 @@ class Subscription(ABC):
         self.version_sent = ""
         self.version_acked = ""
         self.nack: Nack | None = None
+        self._known = Known()
+        self._last_good: dict[str, Resource | None] = {}
+        """What the client had before the responses that it has not acknowledged."""
+        self._unknown = Resource(type_url, "", b"", UNKNOWN)
         self._answer_s = answer_s
         self._dirty: set[str] = set()
         self._all_dirty = True
@@ -159,6 +167,14 @@ class Subscription(ABC):
 
         The caller has asked `awaits_answer` before.
         """
+        push = self._respond(view, now, nonce)
+        if not self._dirty:
+            self._dirty = set()  # its table would stay as large as it ever was
+        self._known.settle_on(view.served())
+        self.interest.names.settle_on(view.served())
+        return push
+
+    def _respond(self, view: View, now: float, nonce: Callable[[], str]) -> Push | None:
         if self.outstanding is not None:
             self.quarantine.unanswered()
         changed, removed = self._pending(view)
@@ -175,26 +191,30 @@ class Subscription(ABC):
             self._note_sent(push, {resource.name: resource.version for resource in changed}, now)
         return push
 
-    @abstractmethod
     def version_known(self, name: str) -> str | None:
         """The version that the client was sent or said that it has; UNKNOWN if it has to be sent in any case."""
+        resource = self._known.get(name)
+        return None if resource is None else resource.version
 
-    @abstractmethod
     def known_names(self) -> Collection[str]:
         """Of what the client was sent or said that it has."""
+        return self._known
 
     @abstractmethod
     def _push(self, view: View, changed: list[Resource], removed: list[str], nonce: Callable[[], str]) -> Push | None:
         """Build the response and count its content as known."""
 
     @abstractmethod
-    def _make_unknown(self, name: str) -> None: ...
-
-    @abstractmethod
     def _announces_removal(self, name: str) -> bool:
         """Whether the client has to be told that it no longer gets this name; if not, the name is forgotten."""
 
-    @abstractmethod
+    def _make_unknown(self, name: str) -> None:
+        self._known[name] = self._unknown
+
+    def _held(self, name: str) -> Resource | None:
+        resource = self._known.get(name)
+        return None if resource is None or resource.version == UNKNOWN else resource
+
     def _restore(self, name: str, *, certain: bool) -> None:
         """Count what a refused response brought as not sent.
 
@@ -202,10 +222,20 @@ class Subscription(ABC):
             certain: the client has surely kept what it had. If other resources were refused together with this one,
                 it may have applied this one all the same.
         """
+        had = self._last_good.get(name)
+        if not certain:
+            self._make_unknown(name)
+        elif had is not None:
+            self._known[name] = had
+        else:
+            self._known.discard(name)
 
-    @abstractmethod
     def _confirm(self, names: Collection[str]) -> None:
         """The client has taken these."""
+        for name in names:
+            self._last_good.pop(name, None)
+        if not self._last_good:
+            self._last_good = {}
 
     def _pending(self, view: View) -> tuple[list[Resource], list[str]]:
         """What differs between view and client; forgets the names that do not."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from envoy.service.discovery.v3 import discovery_pb2
 
 from control_plane.resource_types import CLUSTER
-from control_plane.snapshot import Resource
+from control_plane.snapshot import Resource, ResourceMap
 from control_plane.xds.delta import DeltaSubscription
 from control_plane.xds.sotw import SotwSubscription
 from control_plane.xds.subscription import Answer, Push, Subscription
@@ -30,6 +30,9 @@ class Served:
 
     def names(self) -> Collection[str]:
         return sorted(self.resources)
+
+    def served(self) -> ResourceMap:
+        return dict(self.resources)
 
     def keeps(self, name: str) -> bool:
         return name in self.kept

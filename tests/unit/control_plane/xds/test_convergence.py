@@ -1,11 +1,13 @@
 """Whatever happens on a stream, in the end the client holds what is served."""
 
+import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from control_plane.resource_types import CLUSTER, ROUTE_CONFIGURATION
+from control_plane.xds import known
 from control_plane.xds.subscription import Push
 from tests.unit.control_plane.xds.served import DeltaStream, Served, SotwStream
 
@@ -13,6 +15,12 @@ NAMES = ("a", "b", "c", "d", "e")
 names = st.sampled_from(NAMES)
 BAD = "x"
 """A version that ends in it is refused by the client."""
+
+
+@pytest.fixture(autouse=True)
+def _settle_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams share what they know with the view from the first name on, not only when it is much."""
+    monkeypatch.setattr(known, "_FEW", 0)
 
 
 class _Client(RuleBasedStateMachine):
