@@ -6,6 +6,7 @@ PREFIX = "type.googleapis.com/"
 SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 AUTHZ_POLICY = PREFIX + "meetinity.gateway.policy.v1.AuthzPolicy"
 PROCESSING_POLICY = PREFIX + "meetinity.gateway.policy.v1.ProcessingPolicy"
+CACHE_PURGE = PREFIX + "meetinity.gateway.policy.v1.CachePurge"
 TRACING = PREFIX + "meetinity.gateway.policy.v1.Tracing"
 CLUSTER = PREFIX + "envoy.config.cluster.v3.Cluster"
 CLUSTER_LOAD_ASSIGNMENT = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -17,6 +18,7 @@ DELIVERY_ORDER = (
     SECRET,
     AUTHZ_POLICY,
     PROCESSING_POLICY,
+    CACHE_PURGE,
     TRACING,
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
@@ -27,7 +29,7 @@ DELIVERY_ORDER = (
 POLICIES = frozenset({AUTHZ_POLICY, PROCESSING_POLICY})
 """Served to our callout services; Envoy's routes refer to them by name."""
 
-OF_SERVICES = (SECRET, AUTHZ_POLICY, PROCESSING_POLICY, TRACING)
+OF_SERVICES = (SECRET, AUTHZ_POLICY, PROCESSING_POLICY, CACHE_PURGE, TRACING)
 """Everything that a callout service may get."""
 
 FULL_STATE = frozenset({CLUSTER, LISTENER})

@@ -16,7 +16,7 @@ from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
 from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
-from ext_proc.sinks import POLICY_TYPE, PolicySink
+from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, PolicySink, PurgeSink
 from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
@@ -46,7 +46,7 @@ async def serve_worker(settings: Settings) -> None:
     tracing = Tracing("ext_proc")
     TracingMetrics(registry, tracing)
     ready = asyncio.Event()
-    xds = _xds_client(settings, policies, tracing, ready)
+    xds = _xds_client(settings, policies, cache, tracing, ready)
     metrics = Metrics(registry, cache.store)
     processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics, tracing=tracing)
     server = Http2Server(processor.methods(), Limits(max_message_bytes=MAX_MESSAGE_BYTES))
@@ -72,13 +72,19 @@ async def serve_worker(settings: Settings) -> None:
                 tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
 
 
-def _xds_client(settings: Settings, policies: PolicyStore, tracing: Tracing, ready: asyncio.Event) -> XdsClient:
+def _xds_client(
+    settings: Settings, policies: PolicyStore, cache: Cache, tracing: Tracing, ready: asyncio.Event
+) -> XdsClient:
     return XdsClient(
         target=settings.xds_address,
         node_id=settings.node_id,
         user_agent_name=USER_AGENT_NAME,
         cluster=settings.gateway,
-        sinks={POLICY_TYPE: PolicySink(policies, time.monotonic), TRACING_TYPE: TracingSink(tracing)},
+        sinks={
+            POLICY_TYPE: PolicySink(policies, time.monotonic),
+            PURGE_TYPE: PurgeSink(cache),
+            TRACING_TYPE: TracingSink(tracing),
+        },
         on_ready=ready.set,
         dialling=settings.dialling,
     )

@@ -17,6 +17,7 @@ from typing import assert_never
 from ext_proc.cache.invalidation import SAFE_METHODS
 from ext_proc.cache.lookup import CachedRoute, cached_route
 from ext_proc.cache.session import Cache, CacheSession, Note, Observer, serve_fresh
+from ext_proc.cache.storing import TAGS
 from ext_proc.events import (
     NO_CHANGES,
     Action,
@@ -170,7 +171,8 @@ class Exchange:
             return answer
         received = event.headers.get("cache-status")
         line = answer.cache_status if received is None else f"{received}, {answer.cache_status}"
-        changes = merged(changes, HeaderChanges(set=(("cache-status", line),)))
+        tags = tuple(name for name in TAGS if name in event.headers)
+        changes = merged(changes, HeaderChanges(remove=tags, set=(("cache-status", line),)))
         if answer.fill and event.end_of_stream:
             self._session.complete(event, self._shown, b"", now)
         elif answer.fill and body is BodyMode.NONE:

@@ -111,9 +111,7 @@ class ExternalProcessor:
         finally:
             exchange.close()
 
-    async def _converse(
-        self, exchange: Exchange, context: Stream, *, with_identity: bool
-    ) -> None:
+    async def _converse(self, exchange: Exchange, context: Stream, *, with_identity: bool) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
         while (message := await context.read()) is not None:
             action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())

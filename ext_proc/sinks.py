@@ -1,12 +1,16 @@
-"""What xDS brings -> the policy store; a fault becomes the NACK's reason."""
+"""What xDS brings -> the policy store and the cache; a fault becomes the NACK's reason."""
 
 from collections.abc import Callable, Collection, Mapping
 
+from ext_proc.cache.session import Cache
 from ext_proc.policies import PolicyStore
 from gateway_runtime.telemetry import logger
 from gateway_runtime.xds_client import Rejected
 from policy.errors import PolicyError
+from policy.purge import compile_purge
+from protos.gateway.policy.v1 import cache_purge_pb2
 
+PURGE_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.CachePurge"
 POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.ProcessingPolicy"
 
 
@@ -22,3 +26,21 @@ class PolicySink:
         except PolicyError as error:
             raise Rejected(str(error)) from error
         self._log.info("policies_updated", changed=len(changed), removed=len(removed), policies=len(self._store))
+
+
+class PurgeSink:
+    """Purges are done while they are applied: the ACK says so. What goes away was done long ago."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._log = logger("purges")
+
+    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
+        try:
+            purges = {
+                name: compile_purge(cache_purge_pb2.CachePurge.FromString(body)) for name, body in changed.items()
+            }
+        except PolicyError as error:
+            raise Rejected(str(error)) from error
+        for name, what in purges.items():
+            self._log.info("cache_purged", purge=name, entries=self._cache.purge(what))

@@ -37,6 +37,18 @@ def cache_uri(scheme: str, authority: str, path: str) -> str:
     return f"{len(scheme)}:{scheme}{len(host)}:{host}{len(path)}:{path}"
 
 
+def uri_parts(uri: str) -> tuple[str, str, str]:
+    """Scheme, host (with port if it is not the scheme's) and path with query of a `cache_uri`."""
+    parts = []
+    rest = uri
+    for _ in range(3):
+        length, _, rest = rest.partition(":")
+        parts.append(rest[: int(length)])
+        rest = rest[int(length) :]
+    scheme, host, path = parts
+    return scheme, host, path
+
+
 def sorted_query(query: str) -> str:
     """The parameters in the order of their undecoded names; equal names stay in the order that they came in."""
     return "&".join(sorted(query.split("&"), key=_parameter_name))

@@ -8,11 +8,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
+from control_plane.admin.cache import purge_handler
 from control_plane.admin.page import page
 from control_plane.admin.resources import resources
 from control_plane.admin.status import Status, cluster_status, status
 from control_plane.gateways import Gateways, StillConfiguredError
 from control_plane.kubernetes.discovery import Discovery
+from control_plane.purges import Purges
 from control_plane.reconciler import Reconciler
 from control_plane.xds.store import Store
 from gateway_runtime.admin import admin_app
@@ -78,6 +80,7 @@ def control_plane_app(
 
     app = admin_app(registry, readiness)
     app.add_routes([web.get("/", status_page), web.get("/api/status", api_status)])
+    app.add_routes([web.post("/api/cache/purge", purge_handler(Purges(store)))])
     app.add_routes([web.get("/api/resources", api_resources), web.delete("/api/gateways/{name}", remove_gateway)])
     if token:
         app.middlewares.append(_authenticated(token))

@@ -3,6 +3,7 @@
 import typer
 
 from control_plane.cli.bootstrap import bootstrap
+from control_plane.cli.cache import cache
 from control_plane.cli.down import down
 from control_plane.cli.explain import explain
 from control_plane.cli.init import init
@@ -38,3 +39,4 @@ app.command()(bootstrap)
 app.command()(status)
 app.command()(token)
 app.add_typer(key, name="key")
+app.add_typer(cache, name="cache")

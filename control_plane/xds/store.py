@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from control_plane.resource_types import OF_SERVICES, POLICIES, ROUTE_CONFIGURATION, SECRET, NodeKind
-from control_plane.snapshot import Changes, Resource, Snapshot
+from control_plane.snapshot import Changes, Resource, ResourceMap, Snapshot
 from control_plane.xds.pacing import Refusals
 from control_plane.xds.session import Gate, Node, Rendition, Session, Timings
 from control_plane.xds.subscription import Answer
@@ -302,6 +302,7 @@ class Store:
         self.refusals = Refusals()
         self._opened = asyncio.Event()
         self._feeds: dict[str, Feed] = {}
+        self._standing: dict[str, ResourceMap] = {}
         # What it gets has been retained by the gateways' own feeds.
         self._services = Feed(ALL_GATEWAYS, timings=PolicyTimings(retained_s=0.0), clock=clock)
 
@@ -327,10 +328,29 @@ class Store:
         if feed is None:
             feed = self._feeds[gateway] = Feed(gateway, timings=self._policy_timings, clock=self.clock)
             feed.overseers = lambda: self._services.clients
+        if changes is None:
+            snapshot = self._with_standing(snapshot)
         changes = feed.publish(snapshot, changes)
         if changes.keys() & OF_SERVICES:
             self._services.publish(self._policies_of_all())
         return changes
+
+    def stand(self, type_url: str, named: ResourceMap) -> None:
+        """Serve these resources of a type that no configuration makes beside whatever is published for a gateway.
+
+        Args:
+            named: all of that type, for services; takes the place of those of the last call.
+        """
+        before = self._standing.get(type_url, {})
+        changes = {type_url: frozenset({*before, *named} - (before.keys() & named.keys()))}
+        self._standing[type_url] = MappingProxyType(dict(sorted(named.items())))
+        for name, feed in self._feeds.items():
+            self.publish(name, self._with_standing(feed.current.snapshot), changes)
+
+    def _with_standing(self, snapshot: Snapshot) -> Snapshot:
+        if not self._standing:
+            return snapshot
+        return Snapshot(MappingProxyType({**snapshot.resources, **self._standing}))
 
     def remove(self, gateway: str) -> None:
         """Forget a gateway: who asks for it is refused; who is connected keeps what it has."""

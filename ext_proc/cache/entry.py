@@ -32,6 +32,8 @@ class Entry:
     """`no-cache`: not even a fresh one is served without asking."""
     never_stale: bool
     """A client's max-stale does not count (must-revalidate and its like)."""
+    tags: tuple[str, ...] = ()
+    """By which it can be purged."""
     memo: object = None
     """Where the message layer keeps what it made of the entry."""
 
@@ -39,7 +41,7 @@ class Entry:
     def size(self) -> int:
         """Bytes of memory, roughly."""
         # The fields twice: what the message layer makes of them is as long.
-        return _OVERHEAD_BYTES + 2 * len(self.fields) + len(self.origin_fields) + len(self.body)
+        return _OVERHEAD_BYTES + 2 * len(self.fields) + len(self.origin_fields) + len(self.body) + 150 * len(self.tags)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:

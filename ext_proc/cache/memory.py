@@ -6,6 +6,7 @@ entries which nobody reads twice evicts itself and leaves the popular ones alone
 """
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ext_proc.cache.entry import Entry
@@ -50,6 +51,7 @@ class MemoryStore:
         self._nodes: dict[str, _Node] = {}
         self._by_uri: dict[str, str | set[str]] = {}
         """Keys by `cache_uri`; most have one, which needs no set."""
+        self._by_tag: dict[str, set[str]] = {}
         self._vary: dict[str, tuple[tuple[str, ...], int]] = {}
         """By primary key: selecting names, if any, and how many entries there are."""
         self._expiring: dict[int, set[str]] = {}
@@ -140,13 +142,16 @@ class MemoryStore:
             self._drop(self._nodes[key])
         return len(gone)
 
-    def remove_where(self, *, uri_prefix: str = "", route: str | None = None) -> int:
-        """Remove what begins with a `cache_uri` prefix or belongs to a route; reads every entry."""
-        chosen = [
-            node
-            for node in self._nodes.values()
-            if node.uri.startswith(uri_prefix) and (route is None or node.route == route)
-        ]
+    def remove_tag(self, tag: str) -> int:
+        """Remove what its service has tagged so."""
+        gone = tuple(self._by_tag.get(tag, ()))
+        for key in gone:
+            self._drop(self._nodes[key])
+        return len(gone)
+
+    def remove_where(self, is_meant: Callable[[str], bool]) -> int:
+        """Remove what a predicate of `cache_uri`s chooses; reads every entry."""
+        chosen = [node for node in self._nodes.values() if is_meant(node.uri)]
         for node in chosen:
             self._drop(node)
         return len(chosen)
@@ -169,6 +174,8 @@ class MemoryStore:
             self._by_uri[node.uri] = {there, node.key}
         else:
             there.add(node.key)
+        for tag in node.entry.tags:
+            self._by_tag.setdefault(tag, set()).add(node.key)
 
     def _forget(self, node: _Node) -> None:
         there = self._by_uri[node.uri]
@@ -176,6 +183,11 @@ class MemoryStore:
             there.discard(node.key)
         else:
             del self._by_uri[node.uri]
+        for tag in node.entry.tags:
+            keys = self._by_tag[tag]
+            keys.discard(node.key)
+            if not keys:
+                del self._by_tag[tag]
 
     def _schedule(self, node: _Node) -> None:
         due = self._expiring.get(node.second)

@@ -1,7 +1,8 @@
 """One request's business with the cache, from lookup to storing; pure, driven by `exchange.py`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from ext_proc.cache import status, storing, validation
 from ext_proc.cache.entry import Entry
@@ -24,6 +25,7 @@ from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
 from ext_proc.cache.single_flight import Flights, State, Ticket
 from ext_proc.events import Forward, Outcome, Refuse, RequestStart, ResponseStart, Serve, Wait
 from policy.processing import HeaderChanges
+from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
 
 _ERRORS = frozenset({500, 502, 503, 504})
 """RFC 5861 section 4."""
@@ -78,6 +80,35 @@ class Cache:
         self.store.remove_uri(uri)
         for session in self._filling.get(uri, ()):
             session.spoil()
+
+    def purge(self, what: Purge) -> int:
+        """Forget what an operator names; how many entries that were.
+
+        Responses that are on their way since before are not stored either: what they are tagged with is not known yet,
+        so a purge by tag holds for all of them.
+        """
+        match what:
+            case ByUri():
+                there = self.store.remove_uri(what.uri)
+                self._spoil(lambda uri: uri == what.uri)
+            case ByPrefix():
+                there = self.store.remove_where(what.covers)
+                self._spoil(what.covers)
+            case ByTag():
+                there = self.store.remove_tag(what.tag)
+                self._spoil(lambda _uri: True)
+            case Everything():
+                there = self.store.remove_where(lambda _uri: True)
+                self._spoil(lambda _uri: True)
+            case _:
+                assert_never(what)
+        return there
+
+    def _spoil(self, is_meant: Callable[[str], bool]) -> None:
+        for uri, sessions in self._filling.items():
+            if is_meant(uri):
+                for session in sessions:
+                    session.spoil()
 
     def note_write(self, request: Headers, response: ResponseStart) -> None:
         """Forget what a request has changed, if its method is unsafe and the service did as it asks."""

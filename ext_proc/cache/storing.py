@@ -44,9 +44,11 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_ANEW = frozenset({"age", "cache-status", "content-length", "set-cookie"})
+TAGS = ("cache-tag", "surrogate-key")
+"""Response headers by which a service tags what may be purged together; clients never see them."""
+_ANEW = frozenset({"age", "cache-status", "content-length", "set-cookie", *TAGS})
 """Each answer gets its own, if any."""
-_CACHING = ("cache-control", TARGETED, "expires", "date", "age", "last-modified", "etag", "vary")
+_CACHING = ("cache-control", TARGETED, "expires", "date", "age", "last-modified", "etag", "vary", *TAGS)
 _KEPT_FOR_VALIDATION_S = 600.0
 """How long a stale response with a validator is kept: a 304 then saves its transfer."""
 _MOST_VARY_NAMES = 16
@@ -172,7 +174,14 @@ def entry(
         received_at=received_at,
         always_revalidate=control.unqualified("no-cache"),
         never_stale=control.must_revalidate,
+        tags=tags_of(origin),
     )
+
+
+def tags_of(origin: Headers) -> tuple[str, ...]:
+    """The tags of Cache-Tag (separated by commas) and Surrogate-Key (separated by spaces); both may have either."""
+    text = ",".join([origin[name] for name in TAGS if name in origin])
+    return tuple(dict.fromkeys(text.replace(",", " ").split())) if text else ()
 
 
 def _dropped_names(origin: Headers) -> frozenset[str]:

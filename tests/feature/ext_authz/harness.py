@@ -41,13 +41,13 @@ class ControlPlane:
     """What serves snapshots; publishing the first one opens it."""
 
     def __init__(self, store: Store, address: str) -> None:
-        self._store = store
+        self.store = store
         self.address = address
 
     def publish(self, published: Snapshot) -> None:
-        self._store.publish(GATEWAY, published)
-        if not self._store.is_open:
-            self._store.open()
+        self.store.publish(GATEWAY, published)
+        if not self.store.is_open:
+            self.store.open()
 
 
 @asynccontextmanager
