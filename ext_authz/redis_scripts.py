@@ -14,6 +14,7 @@ from redis.asyncio import Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -138,6 +139,16 @@ def _tls(query: dict[str, list[str]]) -> dict[str, Any]:
     return {"ssl": True, **{name: query[name][0] for name in names if name in query}}
 
 
+class _PrimaryRedis(Redis):
+    """Closes its connections to the Sentinels too, which redis-py leaves open."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        if isinstance(self.connection_pool, SentinelConnectionPool):
+            for sentinel in self.connection_pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
 def _behind_sentinel(url: str) -> Redis:
     """redis+sentinel://user:password@host:26379,host:26379/PRIMARY[/DB][?sentinel_password=...&tls=true]"""
     parts = urlsplit(url)
@@ -155,7 +166,7 @@ def _behind_sentinel(url: str) -> Redis:
         **_login(parts.netloc),
         **_tls(query),
     )
-    redis: Redis = sentinel.master_for(primary, db=int(database or 0), retry=_retry())
+    redis: Redis = sentinel.master_for(primary, _PrimaryRedis, db=int(database or 0), retry=_retry())
     return redis
 
 
