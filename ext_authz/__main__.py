@@ -2,32 +2,46 @@
 
 import asyncio
 import os
+import secrets
 import sys
 import time
+from collections.abc import Awaitable, Sequence
 
 from prometheus_client import CollectorRegistry
 
 from ext_authz import settings as flags
 from ext_authz.audit import AuditLog
+from ext_authz.credential_metrics import CredentialMetrics
 from ext_authz.credentials import Authenticator
 from ext_authz.jwks import FetchGuards, KeyFetcher
 from ext_authz.jwt.cache import TokenCache
 from ext_authz.jwt.sources import sources_of
+from ext_authz.limiter.charges import Charge, Verdict
 from ext_authz.limiter.memory import MemoryStore
 from ext_authz.metrics import Metrics
 from ext_authz.nonces import MemoryNonces
 from ext_authz.policies import PolicyStore
+from ext_authz.rate_limit_service import RateLimits
+from ext_authz.redis_scripts import usable_scripts
+from ext_authz.redis_sets import RedisNonces, RedisSets, SharedNonces
+from ext_authz.redis_store import RedisStore
+from ext_authz.revocation_polling import RevocationPolling
 from ext_authz.service import Authorization
 from ext_authz.settings import Settings
 from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
+from ext_authz.store_metrics import StoreMetrics
+from ext_authz.stores import SharedStores
 from gateway_runtime.admin import admin_app, http_server
-from gateway_runtime.grpc_server import GrpcServer, ServerOptions, serve
+from gateway_runtime.http2.connection import Limits
+from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.telemetry import configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
 from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
 from gateway_runtime.workers import raise_when_orphaned, run_workers
 from gateway_runtime.xds_client import XdsClient
+from policy.authz import Policy
+from policy.stores import RedisAddress
 
 USER_AGENT_NAME = "meetinity-ext-authz"
 MAX_CHECK_BYTES = 64 * 1024 * 1024
@@ -45,10 +59,23 @@ async def serve_worker(settings: Settings) -> None:
     tracing = Tracing("ext_authz")
     TracingMetrics(registry, tracing)
     ready = asyncio.Event()
-    server = GrpcServer(ServerOptions(max_receive_bytes=MAX_CHECK_BYTES))
     fetcher = KeyFetcher(FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private))
 
+    def open_store(address: RedisAddress) -> RedisStore:
+        return RedisStore(
+            usable_scripts(address.url), prefix=address.prefix, name=secrets.token_hex(8), share=settings.share
+        )
+
+    stores = SharedStores(open_store)
+    nonces = MemoryNonces(time.time())
+    shared_nonces = SharedNonces(lambda address: RedisNonces(RedisSets(address.url), address.prefix, time.time))
+    polling = RevocationPolling(RedisSets)
+    CredentialMetrics(registry, nonces, polling.ages_s)
+
     def want_keys() -> None:
+        stores.want(policies.redis_addresses)
+        shared_nonces.want(policies.nonce_stores)
+        polling.want(policies.revocation_lists)
         fetcher.want(sources_of(policies.methods.values()))
 
     xds = XdsClient(
@@ -64,17 +91,28 @@ async def serve_worker(settings: Settings) -> None:
         on_ready=ready.set,
         dialling=settings.dialling,
     )
+
+    def charge(policy: Policy, charges: Sequence[Charge], now_us: int) -> Verdict | Awaitable[Verdict]:
+        shared = policy.rate_limit_store and stores.get(policy.rate_limit_store)
+        return (shared or limiter).charge(charges, now_us)
+
+    rate_limits = RateLimits(policies.domain, charge)
+    StoreMetrics(registry, lambda: stores.all, lambda: rate_limits.answers)
     authorization = Authorization(
         policies=policies,
         source=xds,
-        authenticator=Authenticator(tokens, fetcher.ring),
+        authenticator=Authenticator(tokens, fetcher.ring, polling.revocations),
         limiter=limiter,
         metrics=Metrics(registry, policies, tokens, limiter, fetcher.ages_s),
         audit=AuditLog(time.monotonic),
-        nonces=MemoryNonces(time.time()),
+        nonces=nonces,
+        shared_nonces=shared_nonces,
         tracing=tracing,
+        shared_store=stores.get,
     )
-    server.server.add_generic_rpc_handlers((authorization.handler(),))
+    server = Http2Server(
+        {**authorization.methods(), **rate_limits.methods()}, Limits(max_message_bytes=MAX_CHECK_BYTES)
+    )
     address = server.bind(settings.addresses[0], name="ext_authz")
     admin = admin_app(registry, lambda: None if ready.is_set() else "no policies yet")
 
@@ -83,6 +121,7 @@ async def serve_worker(settings: Settings) -> None:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             policies.expire(time.monotonic())
             want_keys()
+            await shared_nonces.close_leaving()
 
     async with (
         tracing.running(),
@@ -95,9 +134,11 @@ async def serve_worker(settings: Settings) -> None:
             log.info("ready", address=address, admin=admin_address, policies=len(policies))
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(server, notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
+            tasks.create_task(server.serve(notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
             tasks.create_task(fetcher.run(), name="jwks")
+            tasks.create_task(polling.run(), name="revocation")
+            tasks.create_task(stores.run(), name="stores")
             tasks.create_task(announce(), name="announce")
             tasks.create_task(expire_policies(), name="expiry")
             tasks.create_task(raise_on_signal(), name="signals")

@@ -12,6 +12,7 @@ from hashlib import sha256
 from ext_authz.identity import Identity, identity, joined
 from ext_authz.jwt.cache import RecentEntries, TokenCache
 from ext_authz.jwt.parsing import MAX_TOKEN_BYTES, parse_token
+from ext_authz.jwt.revocation import Revocations
 from ext_authz.jwt.sources import KeyRing
 from ext_authz.jwt.verification import SignatureAlgorithms, VerifiedToken, verified_token
 from ext_authz.reasons import CredentialError, Reason
@@ -21,6 +22,7 @@ from policy.api_keys import ApiKey
 from policy.authz import ApiKeys, Authentication, JwtProvider, Place, Signatures, Source
 from policy.claims import claim_at, claim_texts
 from policy.jwks import KeySet
+from policy.stores import RevocationList
 
 MAX_API_KEY_CHARACTERS = 512
 PROGRAM_IDENTITIES = 10_000
@@ -30,11 +32,13 @@ PROGRAM_IDENTITIES = 10_000
 class Authenticator:
     """Judges credentials; holds what was learnt from earlier ones (verified tokens), and no policy."""
 
-    def __init__(self, tokens: TokenCache, ring: KeyRing | None = None) -> None:
+    def __init__(self, tokens: TokenCache, ring: KeyRing | None = None, revocations: Revocations | None = None) -> None:
         """
         Args:
             ring: where keys that are fetched are found.
+            revocations: which tokens are revoked.
         """
+        self._revocations = revocations if revocations is not None else Revocations()
         self.tokens = tokens
         self._ring = ring if ring is not None else KeyRing()
         self._algorithms = SignatureAlgorithms()
@@ -81,7 +85,22 @@ class Authenticator:
         if keys is None:
             return None
         token = self.tokens.verified(provider, keys, sha256(header).digest(), now_s)
-        return None if token is None else token.identity
+        if token is None:
+            return None
+        if provider.revocation is not None:
+            self._check_revocation(provider.revocation, token, provider.method)
+        return token.identity
+
+    def _check_revocation(self, source: RevocationList, token: VerifiedToken, method: str) -> None:
+        """Of every request: what is remembered of a token says nothing about its revocation."""
+        revoked = self._revocations.of(source)
+        if revoked is None:
+            raise CredentialError(Reason.REVOCATIONS, method)
+        names = (token.token_id, token.identity.user)
+        if names == (None, None):
+            raise CredentialError(Reason.MISSING_CLAIM, method)
+        if not revoked.isdisjoint(names):
+            raise CredentialError(Reason.REVOKED, method)
 
     def _jwt(
         self, provider: JwtProvider, rules: Authentication, request: Request, now_s: float, claimed: list[str]
@@ -111,6 +130,8 @@ class Authenticator:
             token = self._first_sight(provider, keys, others, text, digest, now_s)
             if token is None:
                 return None
+        if provider.revocation is not None:
+            self._check_revocation(provider.revocation, token, provider.method)
         claimed.append(text)
         return token.identity
 

@@ -68,7 +68,7 @@ def decide(
         while True:
             if not isinstance(step, NonceUse):
                 step = steps.send(store.charge(step, now.monotonic_us))
-            elif nonces is None:
+            elif nonces is None or step.store is not None:
                 step = steps.send(NonceVerdict.UNKNOWN)
             else:
                 step = steps.send(nonces.use_at(step, now.unix_s))
@@ -103,7 +103,7 @@ def _enforced(policy: Policy, request: Request, now: Now, authenticator: Authent
         assert isinstance(verdict, Verdict)
         standing, shadowed = verdict.standing, verdict.would_refuse
         if not verdict.admitted:
-            return Deny(Reason.RATE_LIMIT, None, standing, would_refuse=shadowed)
+            return Deny(_refusal(verdict), None, standing, would_refuse=shadowed)
     identity: Identity | None = None
     rules = policy.authentication
     if rules is not None:
@@ -124,9 +124,13 @@ def _enforced(policy: Policy, request: Request, now: Now, authenticator: Authent
         assert isinstance(verdict, Verdict)
         shadowed += verdict.would_refuse
         if not verdict.admitted:
-            return Deny(Reason.RATE_LIMIT, identity, verdict.standing, would_refuse=shadowed)
+            return Deny(_refusal(verdict), identity, verdict.standing, would_refuse=shadowed)
         standing = _tighter(standing, verdict.standing)
     return Allow(identity, standing, shadowed)
+
+
+def _refusal(verdict: Verdict) -> Reason:
+    return Reason.STORE if verdict.unavailable else Reason.RATE_LIMIT
 
 
 def _admitted(rules: Sequence[IpRules], client_ip: str) -> bool:

@@ -17,7 +17,7 @@ class NonceVerdict(Enum):
 
 
 class NonceStore(Protocol):
-    """Where the nonces of all workers and replicas are, or those of this process."""
+    """Nonces that all workers and replicas share."""
 
     async def use(self, nonce: NonceUse) -> NonceVerdict:
         """Remember a nonce until its time; never raises."""

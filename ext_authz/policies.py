@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ext_authz.response import Replies
-from policy.authz import Inputs, Method, Policy, compile_policy
+from policy.authz import Inputs, JwtProvider, Method, Policy, Signatures, compile_policy
 from policy.errors import PolicyError
+from policy.stores import RedisAddress, RevocationList
 from protos.gateway.policy.v1 import authz_pb2
 
 GRACE_S = 30.0
@@ -36,6 +37,7 @@ class PolicyStore:
         self._policies: Mapping[str, LoadedPolicy] = {}
         self._leaving: dict[str, float] = {}
         self._methods: Mapping[bytes, Method] = {}
+        self._domains: Mapping[str, LoadedPolicy] = {}
 
     def get(self, name: str) -> LoadedPolicy | None:
         return self._policies.get(name)
@@ -47,6 +49,28 @@ class PolicyStore:
     def methods(self) -> Mapping[bytes, Method]:
         """Every method of a policy in force, by digest."""
         return self._methods
+
+    def domain(self, name: str) -> LoadedPolicy | None:
+        """The policy that holds all limits of a gateway."""
+        return self._domains.get(name)
+
+    @property
+    def redis_addresses(self) -> frozenset[RedisAddress]:
+        """Every Redis that a policy in force keeps its buckets in."""
+        addresses = (each.policy.rate_limit_store for each in self._policies.values())
+        return frozenset(address for address in addresses if address is not None)
+
+    @property
+    def nonce_stores(self) -> frozenset[RedisAddress]:
+        """Every Redis that a policy in force keeps nonces in."""
+        methods = self._methods.values()
+        return frozenset(each.nonce_store for each in methods if isinstance(each, Signatures) and each.nonce_store)
+
+    @property
+    def revocation_lists(self) -> frozenset[RevocationList]:
+        """Every set of revoked tokens that a policy in force looks at."""
+        methods = self._methods.values()
+        return frozenset(each.revocation for each in methods if isinstance(each, JwtProvider) and each.revocation)
 
     def update_secrets(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
         """Policies that were compiled keep the secret they were compiled with."""
@@ -87,6 +111,11 @@ class PolicyStore:
         for name in gone:
             del self._leaving[name]
         self._policies = {name: each for name, each in self._policies.items() if name not in gone}
+        self._domains = {
+            each.policy.rate_limit_domain: each
+            for name, each in self._policies.items()
+            if each.policy.rate_limit_domain and name not in self._leaving
+        }
         self._methods = {
             method.digest: method
             for each in self._policies.values()

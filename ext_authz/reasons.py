@@ -59,6 +59,7 @@ class Reason(Enum):
     RATE_LIMIT = ("rate_limit", Refusal.RATE_LIMITED, "Too many requests; try again later.")
     UNKNOWN_POLICY = ("unknown_policy", Refusal.AUTH_UNAVAILABLE, "The request cannot be judged at the moment.")
     NO_KEYS = ("no_keys", Refusal.AUTH_UNAVAILABLE, "The request cannot be judged at the moment.")
+    REVOCATIONS = ("revocations", Refusal.AUTH_UNAVAILABLE, "The request cannot be judged at the moment.")
     STORE = ("store", Refusal.AUTH_UNAVAILABLE, "The request cannot be judged at the moment.")
     INTERNAL = ("internal", Refusal.AUTH_UNAVAILABLE, "The request cannot be judged at the moment.")
 

@@ -2,24 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
-
-import grpc
 
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
 from ext_authz.decision import Allow, Decision, Deny, Now, decide
-from ext_authz.limiter.charges import Store
+from ext_authz.driving import decide_shared
+from ext_authz.limiter.charges import AsyncStore, Store
 from ext_authz.metrics import Metrics
-from ext_authz.nonces import MemoryNonces
+from ext_authz.nonces import MemoryNonces, NonceStore
 from ext_authz.policies import LoadedPolicy, PolicyStore
 from ext_authz.reasons import Reason
 from ext_authz.request import Request, parse
 from ext_authz.response import denied
 from ext_authz.sinks import POLICY_TYPE
+from gateway_runtime.http2.connection import Open
+from gateway_runtime.http2.methods import Unary
 from gateway_runtime.telemetry import logger
 from gateway_runtime.tracing import Call, Span, Tracing
+from policy.stores import RedisAddress
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 _CHECK = f"{SERVICE}/Check"
@@ -46,29 +48,34 @@ class Authorization:
         metrics: Metrics,
         audit: AuditLog,
         nonces: MemoryNonces | None = None,
+        shared_nonces: NonceStore | None = None,
         tracing: Tracing | None = None,
+        shared_store: Callable[[RedisAddress], AsyncStore | None] = lambda _: None,
         unix_s: Callable[[], float] = time.time,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """
         Args:
             tracing: None: no spans.
+            shared_store: where the buckets of policies are that do not keep them in `limiter`.
         """
         self._policies = policies
         self._source = source
         self._authenticator = authenticator
         self._limiter = limiter
         self._nonces = nonces
+        self._shared_nonces = shared_nonces
         self._metrics = metrics
         self._audit = audit
         self._tracing = tracing or Tracing("ext_authz")
+        self._shared_store = shared_store
         self._unix_s = unix_s
         self._monotonic_ns = monotonic_ns
         self._log = logger("ext_authz")
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """For `add_generic_rpc_handlers`; messages stay bytes on both sides."""
-        return grpc.method_handlers_generic_handler(SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(self.check)})
+    def methods(self) -> Mapping[str, Open]:
+        """For `Http2Server`; messages stay bytes on both sides."""
+        return {f"/{_CHECK}": Unary(self.check)}
 
     async def check(self, message: bytes, context: Call) -> bytes:
         """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises."""
@@ -80,8 +87,16 @@ class Authorization:
             loaded = self._policies.get(request.policy) or await self._awaited(request.policy)
             decision: Decision = Deny(Reason.UNKNOWN_POLICY)
             if loaded is not None:
-                now = Now(self._unix_s(), started_ns // 1000)
-                decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
+                policy, now = loaded.policy, Now(self._unix_s(), started_ns // 1000)
+                shared = policy.rate_limit_store and self._shared_store(policy.rate_limit_store)
+                if shared or (policy.authentication and policy.authentication.nonce_stores):
+                    decision = await decide_shared(
+                        *(policy, request, now, self._authenticator, shared or self._limiter),
+                        nonces=self._nonces,
+                        shared_nonces=self._shared_nonces,
+                    )
+                else:
+                    decision = decide(policy, request, now, self._authenticator, self._limiter, self._nonces)
             if loaded is not None and isinstance(decision, Allow):
                 reason, answer = "ok", loaded.replies.allowed(decision, request)
                 if decision.would_deny is not None:

@@ -19,6 +19,7 @@ from policy.signatures import (
     canonical_form,
     signature,
 )
+from policy.stores import RedisAddress
 
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
@@ -37,6 +38,8 @@ class NonceUse:
     until_s: float
     """Unix time from which on the signature is refused for its age alone."""
     method: str
+    store: RedisAddress | None
+    """Where it is remembered; None: in this process."""
 
 
 def verified_client(rules: Signatures, request: Request, now_s: float) -> tuple[str, NonceUse] | None:
@@ -61,7 +64,9 @@ def verified_client(rules: Signatures, request: Request, now_s: float) -> tuple[
     matches = [hmac.compare_digest(signature(secret, canonical), sent) for secret in known or _UNKNOWN_CLIENTS_SECRETS]
     if known is None or not any(matches):
         raise CredentialError(Reason.REQUEST_SIGNATURE, rules.method)
-    return stamp.client, NonceUse(_nonce_key(stamp), signed_s, signed_s + rules.clock_skew_s + 1, rules.method)
+    return stamp.client, NonceUse(
+        _nonce_key(stamp), signed_s, signed_s + rules.clock_skew_s + 1, rules.method, rules.nonce_store
+    )
 
 
 def _signed_content(rules: Signatures, request: Request) -> SignedContent:

@@ -13,6 +13,7 @@ from policy.errors import PolicyError
 from policy.jwks import ALGORITHMS, HMAC_ALGORITHMS, KeySet, digest, key_set, shared_secret
 from policy.networks import IpRules, network_set
 from policy.quotas import Limit, limit
+from policy.stores import RedisAddress, RevocationList, redis_address
 from protos.gateway.policy.v1 import authz_pb2
 
 
@@ -60,7 +61,7 @@ class JwtProvider:
     forward_claims: tuple[ClaimHeader, ...]
     forward: bool
     """The token reaches the service, if it came in a header."""
-    revocation_key: str
+    revocation: RevocationList | None
     digest: bytes
 
 
@@ -88,6 +89,8 @@ class Signatures:
     """By client id; several while one is rotated."""
     clock_skew_s: float
     signed_headers: tuple[str, ...]
+    nonce_store: RedisAddress | None
+    """None: this process's memory."""
     digest: bytes
 
 
@@ -111,6 +114,8 @@ class Authentication:
     """A method looks at the Authorization header, which then must stand there once and without a comma."""
     sole_bearer: JwtProvider | None
     """The only method, if that is a token in the Authorization header: what most routes have."""
+    nonce_stores: frozenset[RedisAddress]
+    """Where nonces of signed requests are remembered that replicas share."""
     hidden: Mapping[Place, frozenset[str]]
     """Credentials that the service does not get to see: those that say so, and every token outside of a header."""
 
@@ -130,6 +135,10 @@ class Policy:
     """Lower case; never reach the service unless set from a proven identity."""
     shadow: bool
     """Whoever would be denied passes, and is counted."""
+    rate_limit_store: RedisAddress | None = None
+    """None: this process's memory."""
+    rate_limit_domain: str = ""
+    """Not empty: all limits of the gateway of this name, for RateLimitService."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +156,10 @@ class Inputs:
 def compile_policy(message: authz_pb2.AuthzPolicy, inputs: Inputs) -> Policy:
     """Raises PolicyError for anything that is missing, contradictory or not understood."""
     authentication = _authentication(message.authentication, inputs) if message.HasField("authentication") else None
-    before = tuple(limit(each, inputs.share) for each in message.rate_limits if each.before_authentication)
-    after = tuple(limit(each, inputs.share) for each in message.rate_limits if not each.before_authentication)
+    store = redis_address(message.rate_limit_store, inputs.secrets) if message.HasField("rate_limit_store") else None
+    share = inputs.share if store is None else 1
+    before = tuple(limit(each, share) for each in message.rate_limits if each.before_authentication)
+    after = tuple(limit(each, share) for each in message.rate_limits if not each.before_authentication)
     names = [each.name for each in message.rate_limits]
     if len(set(names)) != len(names):
         raise PolicyError("a rate limit is listed twice")
@@ -161,6 +172,8 @@ def compile_policy(message: authz_pb2.AuthzPolicy, inputs: Inputs) -> Policy:
         identity_headers=frozenset(name.lower() for name in message.identity_headers)
         | (_claim_headers(authentication) if authentication else frozenset()),
         shadow=message.shadow,
+        rate_limit_store=store,
+        rate_limit_domain=message.rate_limit_domain,
     )
 
 
@@ -186,6 +199,9 @@ def _authentication(message: authz_pb2.Authentication, inputs: Inputs) -> Authen
         required_claims=tuple(ClaimRequirement(each.claim, frozenset(each.values)) for each in message.required_claims),
         uses_authorization=any(_uses_authorization(method) for method in methods),
         sole_bearer=_sole_bearer(methods),
+        nonce_stores=frozenset(
+            method.nonce_store for method in methods if isinstance(method, Signatures) and method.nonce_store
+        ),
         hidden={place: _hidden(methods, place) for place in Place},
     )
 
@@ -232,7 +248,7 @@ def _method(message: authz_pb2.Method, inputs: Inputs) -> Method:
     name = digest(message.SerializeToString(deterministic=True), secret)
     if name not in inputs.methods:
         try:
-            inputs.methods[name] = _compiled(message, secret, name)
+            inputs.methods[name] = _compiled(message, secret, name, inputs.secrets)
         except PolicyError as error:
             raise PolicyError(f"{message.name}: {error}") from None
     return inputs.methods[name]
@@ -250,17 +266,25 @@ def _secret_name(message: authz_pb2.Method) -> str:
             raise PolicyError(f"{message.name}: a method of unknown kind")
 
 
-def _compiled(message: authz_pb2.Method, secret: bytes, name: bytes) -> Method:
+def _compiled(message: authz_pb2.Method, secret: bytes, name: bytes, secrets: Mapping[str, bytes]) -> Method:
     match message.WhichOneof("kind"):
         case "jwt":
-            return _jwt_provider(message.name, message.jwt, secret, name)
+            return _jwt_provider(message.name, message.jwt, secret, name, _revocation(message.jwt, secrets))
         case "api_keys":
             return _api_keys(message.name, message.api_keys, secret, name)
         case _:
-            return _signatures(message.name, message.signatures, secret, name)
+            return _signatures(message.name, message.signatures, secret, name, secrets)
 
 
-def _jwt_provider(method: str, message: authz_pb2.JwtProvider, secret: bytes, name: bytes) -> JwtProvider:
+def _revocation(message: authz_pb2.JwtProvider, secrets: Mapping[str, bytes]) -> RevocationList | None:
+    if not message.revocation_redis_key:
+        return None
+    return RevocationList(redis_address(message.revocation_store, secrets), message.revocation_redis_key)
+
+
+def _jwt_provider(
+    method: str, message: authz_pb2.JwtProvider, secret: bytes, name: bytes, revocation: RevocationList | None
+) -> JwtProvider:
     algorithms = frozenset(message.algorithms)
     if not algorithms or not algorithms <= ALGORITHMS:
         raise PolicyError(f"algorithms {sorted(algorithms)} (some of {', '.join(sorted(ALGORITHMS))})")
@@ -293,7 +317,7 @@ def _jwt_provider(method: str, message: authz_pb2.JwtProvider, secret: bytes, na
         required_claims=tuple(message.required_claims),
         forward_claims=_forward_claims(message.forward_claims),
         forward=message.forward,
-        revocation_key=message.revocation_redis_key,
+        revocation=revocation,
         digest=name,
     )
 
@@ -306,10 +330,17 @@ def _api_keys(method: str, message: authz_pb2.ApiKeys, secret: bytes, name: byte
     return ApiKeys(method, message.name, source, api_keys(secret), message.forward, forward_claims, name)
 
 
-def _signatures(method: str, message: authz_pb2.Signatures, secret: bytes, name: bytes) -> Signatures:
-    headers = tuple(header.lower() for header in message.signed_headers)
+def _signatures(
+    method: str, message: authz_pb2.Signatures, secret: bytes, name: bytes, secrets: Mapping[str, bytes]
+) -> Signatures:
     return Signatures(
-        method, message.name, signing_secrets(secret), _seconds(message.clock_skew.ToTimedelta()), headers, name
+        method=method,
+        realm=message.name,
+        secrets=signing_secrets(secret),
+        clock_skew_s=_seconds(message.clock_skew.ToTimedelta()),
+        signed_headers=tuple(header.lower() for header in message.signed_headers),
+        nonce_store=redis_address(message.nonce_store, secrets) if message.HasField("nonce_store") else None,
+        digest=name,
     )
 
 

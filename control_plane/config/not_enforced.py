@@ -17,15 +17,10 @@ class Feature:
     """Where a configuration asks for it."""
 
 
-def _revocation(gateway: Gateway) -> Iterable[Path]:
-    return (("auth", "jwt", name, "revocation") for name, jwt in gateway.auth.jwt.items() if jwt.revocation is not None)
-
-
 def _redis(gateway: Gateway) -> Iterable[Path]:
-    return (("stores", key) for key in ("rate_limits", "cache") if getattr(gateway.stores, key) == "redis")
+    return [("stores", "cache")] if gateway.stores.cache == "redis" else []
 
 
 NOT_ENFORCED: tuple[Feature, ...] = (
-    Feature("revoked tokens pass", _revocation),
-    Feature("the store is memory", _redis),
+    Feature("the cache's store is memory", _redis),
 )

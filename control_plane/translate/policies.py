@@ -21,7 +21,7 @@ from control_plane.snapshot import Resource
 from control_plane.translate.invalidation import invalidating
 from control_plane.translate.messages import duration
 from control_plane.translate.names import digest
-from control_plane.translate.secrets import api_keys_secret, jwt_secret, signatures_secret
+from control_plane.translate.secrets import api_keys_secret, jwt_secret, redis_secret, signatures_secret
 from protos.gateway.policy.v1 import authz_pb2, processing_pb2
 
 _EXT_AUTHZ = frozenset({NodeKind.EXT_AUTHZ})
@@ -76,6 +76,7 @@ def policies(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Mate
             by_route[listener, route.name] = RoutePolicyNames(
                 _named("authz", authz, _EXT_AUTHZ, resources), processing, unsafe_only
             )
+    _named("limits", rate_limit_domain(gateway), _EXT_AUTHZ, resources)
     return Policies(by_route, tuple(resources.values()))
 
 
@@ -113,7 +114,27 @@ def authz_policy(
         rate_limits=[_rate_limit(name, gateway.rate_limits[name]) for name in route.rate_limits],
         identity_headers=identity_headers(gateway),
         shadow=route.shadow,
+        rate_limit_store=rate_limit_store(gateway) if route.rate_limits else None,
     )
+
+
+def rate_limit_domain(gateway: Gateway) -> authz_pb2.AuthzPolicy | None:
+    """All limits of the gateway, which ext_authz serves as RateLimitService too; None if there are none."""
+    if not gateway.rate_limits:
+        return None
+    return authz_pb2.AuthzPolicy(
+        rate_limits=[_rate_limit(name, limit) for name, limit in sorted(gateway.rate_limits.items())],
+        rate_limit_store=rate_limit_store(gateway),
+        rate_limit_domain=gateway.name,
+    )
+
+
+def rate_limit_store(gateway: Gateway) -> authz_pb2.RedisStore | None:
+    """Where buckets are; None for the memory of each process."""
+    secret = redis_secret(gateway)
+    if gateway.stores.rate_limits != "redis" or secret is None:
+        return None
+    return authz_pb2.RedisStore(url_secret=secret[0], prefix=f"{gateway.name}:rl:")
 
 
 def identity_headers(gateway: Gateway) -> list[str]:
@@ -139,19 +160,19 @@ def _methods(gateway: Gateway, materials: Materials) -> Mapping[str, authz_pb2.M
     """Every method of `auth`, by the reference that routes use."""
     methods: dict[str, authz_pb2.Method] = {}
     for name, provider in gateway.auth.jwt.items():
-        methods[f"jwt.{name}"] = authz_pb2.Method(name=f"jwt.{name}", jwt=_jwt(name, provider, materials))
+        methods[f"jwt.{name}"] = authz_pb2.Method(name=f"jwt.{name}", jwt=_jwt(gateway, name, provider, materials))
     for name, keys in gateway.auth.api_keys.items():
         methods[f"api_keys.{name}"] = authz_pb2.Method(
             name=f"api_keys.{name}", api_keys=_api_keys(name, keys, materials)
         )
     for name, signatures in gateway.auth.signatures.items():
         methods[f"signatures.{name}"] = authz_pb2.Method(
-            name=f"signatures.{name}", signatures=_signatures(name, signatures)
+            name=f"signatures.{name}", signatures=_signatures(gateway, name, signatures)
         )
     return methods
 
 
-def _jwt(name: str, provider: JwtProvider, materials: Materials) -> authz_pb2.JwtProvider:
+def _jwt(gateway: Gateway, name: str, provider: JwtProvider, materials: Materials) -> authz_pb2.JwtProvider:
     message = authz_pb2.JwtProvider(
         name=name,
         issuer=provider.issuer,
@@ -163,8 +184,11 @@ def _jwt(name: str, provider: JwtProvider, materials: Materials) -> authz_pb2.Jw
         required_claims=provider.required_claims,
         forward_claims=_claim_headers(provider.forward_claims),
         forward=provider.forward,
-        revocation_redis_key=provider.revocation.redis_key if provider.revocation is not None else "",
     )
+    redis = redis_secret(gateway)
+    if provider.revocation is not None and redis is not None:
+        message.revocation_redis_key = provider.revocation.redis_key
+        message.revocation_store.url_secret = redis[0]
     secret = jwt_secret(name, provider, materials)
     if secret is not None and provider.secret is not None:
         message.shared_secret = secret[0]
@@ -187,12 +211,15 @@ def _api_keys(name: str, keys: ApiKeys, materials: Materials) -> authz_pb2.ApiKe
     )
 
 
-def _signatures(name: str, signatures: Signatures) -> authz_pb2.Signatures:
+def _signatures(gateway: Gateway, name: str, signatures: Signatures) -> authz_pb2.Signatures:
+    redis = redis_secret(gateway)
+    store = None if redis is None else authz_pb2.RedisStore(url_secret=redis[0], prefix=f"{gateway.name}:nonce:")
     return authz_pb2.Signatures(
         name=name,
         clients_secret=signatures_secret(name, signatures)[0],
         clock_skew=duration(signatures.clock_skew),
         signed_headers=[header.lower() for header in signatures.signed_headers],
+        nonce_store=store,
     )
 
 

@@ -96,6 +96,7 @@ def _credentials(gateway: Gateway, materials: Materials) -> Iterator[Resource]:
         *(jwt_secret(name, provider, materials) for name, provider in sorted(gateway.auth.jwt.items())),
         *(api_keys_secret(name, keys, materials) for name, keys in sorted(gateway.auth.api_keys.items())),
         *(signatures_secret(name, signatures) for name, signatures in sorted(gateway.auth.signatures.items())),
+        redis_secret(gateway),
     )
     for content in contents:
         if content is not None:
@@ -130,6 +131,14 @@ def signatures_secret(name: str, signatures: Signatures) -> tuple[str, bytes]:
     """Name and content of the Secret with the clients' signing secrets, as canonical JSON."""
     value = _canonical([{"id": client.id, "secret": client.secret} for client in signatures.clients])
     return secret_name(f"signatures:{name}", value), value
+
+
+def redis_secret(gateway: Gateway) -> tuple[str, bytes] | None:
+    """Name and content of the Secret with the address of Redis, which may hold a password; None without one."""
+    if gateway.stores.redis is None:
+        return None
+    value = gateway.stores.redis.url.encode()
+    return secret_name("redis", value), value
 
 
 def _canonical(value: object) -> bytes:

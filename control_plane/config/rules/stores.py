@@ -28,7 +28,8 @@ def _warn_of_split_memory(check: Check) -> None:
         for name in sorted(used & gateway.rate_limits.keys()):
             message = f"each of {many} counts for itself (stores: {{rate_limits: redis}} counts once for all)"
             report.warn(("rate_limits", name), message)
-    if many := _several(gateway.callouts.ext_authz):
+    # With a Redis of any use nonces are there.
+    if gateway.stores.redis is None and (many := _several(gateway.callouts.ext_authz)):
         for name in sorted(_signatures_in_use(check)):
             message = f"each of {many} knows the nonces of its own requests only: a replay to another one passes"
             report.warn(("auth", "signatures", name), message)

@@ -20,7 +20,7 @@ from ext_authz.metrics import Metrics
 from ext_authz.policies import PolicyStore
 from ext_authz.service import POLICY_WAIT_S, Authorization
 from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
-from gateway_runtime.grpc_server import GrpcServer
+from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.xds_client import XdsClient
 from tests.feature.ext_authz.harness import GATEWAY, ControlPlane, check, control_plane, eventually, snapshot
 from tests.unit.ext_authz.fixtures import (
@@ -77,8 +77,7 @@ async def service(limiter: MemoryStore | None = None) -> AsyncIterator[Service]:
             audit=AuditLog(time.monotonic),
             unix_s=lambda: NOW_S,
         )
-        server = GrpcServer()
-        server.server.add_generic_rpc_handlers((authorization.handler(),))
+        server = Http2Server(authorization.methods())
         address = server.bind("127.0.0.1:0", name="ext_authz")
         plane.publish(snapshot())
         task = asyncio.create_task(xds.run())

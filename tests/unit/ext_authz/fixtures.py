@@ -98,6 +98,7 @@ def jwt_method(
     leeway_s: float = 0,
     max_lifetime_s: float | None = None,
     required_claims: Sequence[str] = (),
+    revocation: str = "",
 ) -> authz_pb2.Method:
     provider = authz_pb2.JwtProvider(
         name=name,
@@ -114,6 +115,9 @@ def jwt_method(
     )
     if max_lifetime_s is not None:
         provider.max_lifetime.CopyFrom(seconds(max_lifetime_s))
+    if revocation:
+        provider.revocation_redis_key = revocation
+        provider.revocation_store.url_secret = "redis"
     if jwks_url:
         provider.jwks_url = jwks_url
     elif oidc_discovery:
@@ -150,11 +154,18 @@ def api_keys_method(
 
 
 def signatures_method(
-    name: str = "webhooks", *, secret: str = "clients", clock_skew_s: float = 300, signed_headers: Sequence[str] = ()
+    name: str = "webhooks",
+    *,
+    secret: str = "clients",
+    clock_skew_s: float = 300,
+    signed_headers: Sequence[str] = (),
+    shared: bool = False,
 ) -> authz_pb2.Method:
     signatures = authz_pb2.Signatures(
         name=name, clients_secret=secret, clock_skew=seconds(clock_skew_s), signed_headers=signed_headers
     )
+    if shared:
+        signatures.nonce_store.CopyFrom(authz_pb2.RedisStore(url_secret="redis", prefix="test:nonce:"))
     return authz_pb2.Method(name=f"signatures.{name}", signatures=signatures)
 
 

@@ -272,7 +272,7 @@ def test_no_nonce_twice(events: Sequence[tuple[int, int, int]]) -> None:
         now_s += step_s
         signed_s = now_s + offset_s
         key = b"%d %d" % (number, signed_s)
-        verdict = nonces.use_at(NonceUse(key, signed_s, signed_s + skew_s + 1, "m"), now_s)
+        verdict = nonces.use_at(NonceUse(key, signed_s, signed_s + skew_s + 1, "m", None), now_s)
         if obvious.use(key, signed_s) is not NonceVerdict.FIRST_USE:
             assert verdict is not NonceVerdict.FIRST_USE
 
@@ -281,7 +281,7 @@ def test_forgotten_nonces_leave_memory() -> None:
     """What its age refuses is not held any longer."""
     nonces = MemoryNonces(0)
     for second in range(1000):
-        nonces.use_at(NonceUse(b"%d" % second, second, second + 11, "m"), second)
+        nonces.use_at(NonceUse(b"%d" % second, second, second + 11, "m", None), second)
 
     assert 12 >= len(nonces)
 

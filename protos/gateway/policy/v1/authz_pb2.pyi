@@ -11,20 +11,32 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuthzPolicy(_message.Message):
-    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers", "shadow")
+    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers", "shadow", "rate_limit_store", "rate_limit_domain")
     NAME_FIELD_NUMBER: _ClassVar[int]
     AUTHENTICATION_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
     RATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_HEADERS_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
+    RATE_LIMIT_STORE_FIELD_NUMBER: _ClassVar[int]
+    RATE_LIMIT_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     authentication: Authentication
     ip: _containers.RepeatedCompositeFieldContainer[IpRules]
     rate_limits: _containers.RepeatedCompositeFieldContainer[RateLimit]
     identity_headers: _containers.RepeatedScalarFieldContainer[str]
     shadow: bool
-    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ..., shadow: _Optional[bool] = ...) -> None: ...
+    rate_limit_store: RedisStore
+    rate_limit_domain: str
+    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ..., shadow: _Optional[bool] = ..., rate_limit_store: _Optional[_Union[RedisStore, _Mapping]] = ..., rate_limit_domain: _Optional[str] = ...) -> None: ...
+
+class RedisStore(_message.Message):
+    __slots__ = ("url_secret", "prefix")
+    URL_SECRET_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    url_secret: str
+    prefix: str
+    def __init__(self, url_secret: _Optional[str] = ..., prefix: _Optional[str] = ...) -> None: ...
 
 class Authentication(_message.Message):
     __slots__ = ("combination", "methods", "optional", "required_claims")
@@ -85,7 +97,7 @@ class ClaimHeader(_message.Message):
     def __init__(self, claim: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
 
 class JwtProvider(_message.Message):
-    __slots__ = ("name", "issuer", "audiences", "algorithms", "jwks_url", "oidc_discovery", "jwks_secret", "shared_secret", "sources", "leeway", "max_lifetime", "required_claims", "forward_claims", "forward", "revocation_redis_key")
+    __slots__ = ("name", "issuer", "audiences", "algorithms", "jwks_url", "oidc_discovery", "jwks_secret", "shared_secret", "sources", "leeway", "max_lifetime", "required_claims", "forward_claims", "forward", "revocation_redis_key", "revocation_store")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ISSUER_FIELD_NUMBER: _ClassVar[int]
     AUDIENCES_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +113,7 @@ class JwtProvider(_message.Message):
     FORWARD_CLAIMS_FIELD_NUMBER: _ClassVar[int]
     FORWARD_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_REDIS_KEY_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_STORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     issuer: str
     audiences: _containers.RepeatedScalarFieldContainer[str]
@@ -116,7 +129,8 @@ class JwtProvider(_message.Message):
     forward_claims: _containers.RepeatedCompositeFieldContainer[ClaimHeader]
     forward: bool
     revocation_redis_key: str
-    def __init__(self, name: _Optional[str] = ..., issuer: _Optional[str] = ..., audiences: _Optional[_Iterable[str]] = ..., algorithms: _Optional[_Iterable[str]] = ..., jwks_url: _Optional[str] = ..., oidc_discovery: _Optional[bool] = ..., jwks_secret: _Optional[str] = ..., shared_secret: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[CredentialSource, _Mapping]]] = ..., leeway: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., required_claims: _Optional[_Iterable[str]] = ..., forward_claims: _Optional[_Iterable[_Union[ClaimHeader, _Mapping]]] = ..., forward: _Optional[bool] = ..., revocation_redis_key: _Optional[str] = ...) -> None: ...
+    revocation_store: RedisStore
+    def __init__(self, name: _Optional[str] = ..., issuer: _Optional[str] = ..., audiences: _Optional[_Iterable[str]] = ..., algorithms: _Optional[_Iterable[str]] = ..., jwks_url: _Optional[str] = ..., oidc_discovery: _Optional[bool] = ..., jwks_secret: _Optional[str] = ..., shared_secret: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[CredentialSource, _Mapping]]] = ..., leeway: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., required_claims: _Optional[_Iterable[str]] = ..., forward_claims: _Optional[_Iterable[_Union[ClaimHeader, _Mapping]]] = ..., forward: _Optional[bool] = ..., revocation_redis_key: _Optional[str] = ..., revocation_store: _Optional[_Union[RedisStore, _Mapping]] = ...) -> None: ...
 
 class ApiKeys(_message.Message):
     __slots__ = ("name", "source", "keys_secret", "forward", "forward_claims")
@@ -133,16 +147,18 @@ class ApiKeys(_message.Message):
     def __init__(self, name: _Optional[str] = ..., source: _Optional[_Union[CredentialSource, _Mapping]] = ..., keys_secret: _Optional[str] = ..., forward: _Optional[bool] = ..., forward_claims: _Optional[_Iterable[_Union[ClaimHeader, _Mapping]]] = ...) -> None: ...
 
 class Signatures(_message.Message):
-    __slots__ = ("name", "clients_secret", "clock_skew", "signed_headers")
+    __slots__ = ("name", "clients_secret", "clock_skew", "signed_headers", "nonce_store")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_SECRET_FIELD_NUMBER: _ClassVar[int]
     CLOCK_SKEW_FIELD_NUMBER: _ClassVar[int]
     SIGNED_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    NONCE_STORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     clients_secret: str
     clock_skew: _duration_pb2.Duration
     signed_headers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., clients_secret: _Optional[str] = ..., clock_skew: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., signed_headers: _Optional[_Iterable[str]] = ...) -> None: ...
+    nonce_store: RedisStore
+    def __init__(self, name: _Optional[str] = ..., clients_secret: _Optional[str] = ..., clock_skew: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., signed_headers: _Optional[_Iterable[str]] = ..., nonce_store: _Optional[_Union[RedisStore, _Mapping]] = ...) -> None: ...
 
 class IpRules(_message.Message):
     __slots__ = ("allow", "deny")

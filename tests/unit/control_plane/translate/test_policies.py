@@ -1,10 +1,13 @@
 """Policies and the names of what they refer to."""
 
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+
 from control_plane import resource_types
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Snapshot
 from control_plane.translate import translate
 from control_plane.translate.names import digest
+from control_plane.translate.secrets import EXT_AUTHZ_ONLY
 from protos.gateway.policy.v1 import authz_pb2
 from tests.unit.control_plane.translate.gateways import gateway
 
@@ -20,8 +23,10 @@ def _snapshot(secret: str = SECRET, route: str = "a") -> Snapshot:
 
 
 def _policy(snapshot: Snapshot) -> authz_pb2.AuthzPolicy:
-    (resource,) = snapshot.of_type(resource_types.AUTHZ_POLICY).values()
-    return authz_pb2.AuthzPolicy.FromString(resource.body)
+    """Of the only route; the limits of the whole gateway are another one."""
+    bodies = [resource.body for resource in snapshot.of_type(resource_types.AUTHZ_POLICY).values()]
+    (policy,) = (each for each in map(authz_pb2.AuthzPolicy.FromString, bodies) if not each.rate_limit_domain)
+    return policy
 
 
 def test_a_policy_is_named_after_its_content() -> None:
@@ -78,3 +83,38 @@ def test_digests_keep_parts_apart() -> None:
     """Moving a byte from one part to the next is another digest."""
     assert digest(b"ab", b"c") != digest(b"a", b"bc")
     assert digest(b"ab") != digest(b"ab", b"")
+
+
+def test_limits_in_redis_name_the_secret_of_its_address() -> None:
+    """The address travels as a Secret named with a digest; routes without limits know nothing of it."""
+    text = """
+auth: {jwt: {main: {issuer: "https://i.example", algorithms: [RS256], jwks_url: "https://i.example/jwks"}}}
+rate_limits: {few: {rate: 10/minute, key: [client_ip]}}
+stores: {rate_limits: redis, redis: {url: "redis://:a%20word@redis.example"}}
+routes:
+  - {name: a, match: {path: /a}, service: users, auth: none, rate_limits: [few]}
+  - {name: b, match: {path: /b}, service: users, auth: {any_of: [jwt.main]}}
+"""
+    snapshot = translate(gateway(text), {}, {})
+    policies = [
+        authz_pb2.AuthzPolicy.FromString(resource.body)
+        for resource in snapshot.of_type(resource_types.AUTHZ_POLICY).values()
+    ]
+    stores = {policy.rate_limit_store.url_secret for policy in policies if policy.rate_limits}
+    (name,) = stores
+    secret = secret_pb2.Secret.FromString(snapshot.of_type(resource_types.SECRET)[name].body)
+
+    assert [False] == [policy.HasField("rate_limit_store") for policy in policies if not policy.rate_limits]
+    assert b"redis://:a%20word@redis.example" == secret.generic_secret.secret.inline_bytes
+    assert "word" not in name
+    assert {EXT_AUTHZ_ONLY} == {snapshot.of_type(resource_types.SECRET)[name].kinds}
+
+
+def test_all_limits_of_a_gateway_are_one_policy() -> None:
+    """RateLimitService serves them under the gateway's name, those of no route included."""
+    snapshot = translate(gateway("rate_limits: {few: {rate: 10/minute, key: [client_ip]}}\nroutes: []\n"), {}, {})
+    (resource,) = snapshot.of_type(resource_types.AUTHZ_POLICY).values()
+    policy = authz_pb2.AuthzPolicy.FromString(resource.body)
+
+    assert ["few"] == [limit.name for limit in policy.rate_limits]
+    assert (True, policy.name) == (bool(policy.rate_limit_domain), resource.name)
