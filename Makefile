@@ -17,7 +17,8 @@ up: ## runs the gateway of envoy/gateway.yaml with demo upstreams until Ctrl-C
 test: setup ## every test that needs no cluster, with real Envoy and real Redis
 	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup
 
-test-full: setup ## the same and the long forms (hundreds of edits under load)
+test-full: ## the same, the long forms (hundreds of edits under load), and Prometheus itself
+	@scripts/setup.sh full
 	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup -m "long or not long"
 
 lint: setup ## formatting, style, types, import rules, spelling, freshness of generated files

@@ -103,11 +103,47 @@ stubs() {
     stamp stubs requirements/dev.lock scripts/envoy_stubs.py
 }
 
+# Prometheus and Alertmanager as Debian has them, unpacked without root; only `make test-full` runs them.
+debian() {
+    made debian requirements/debian.lock && [ -x .tools/bin/promtool ] && return
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
+        say "Prometheus is left out: this is no Debian (its tests are skipped)"
+        return
+    }
+    say "Prometheus and Alertmanager (.tools/debian, about 30 MB)"
+    rm -rf .tools/debian
+    mkdir -p .tools/debian/files
+    architecture=$(dpkg --print-architecture)
+    grep -v '^#' requirements/debian.lock | while read -r package release built_for digest; do
+        (cd .tools/debian/files && [ "$built_for" = "$architecture" ] &&
+            apt-get download "$package=$release" >../download.log 2>&1) || {
+            say "Prometheus is left out: $package $release for $architecture cannot be had here (its tests are skipped)"
+            exit 3
+        }
+        file=$(echo .tools/debian/files/"$package"_*.deb)
+        echo "$digest  $file" | sha256sum --check --status || fail "$file is not the file that requirements/debian.lock pins"
+        dpkg-deb -x "$file" .tools/debian
+    done || {
+        [ $? -eq 3 ] && return
+        exit 1
+    }
+    rm -rf .tools/debian/files
+    for program in prometheus promtool prometheus-alertmanager amtool; do
+        link "$program" ".tools/debian/usr/bin/$program"
+    done
+    stamp debian requirements/debian.lock
+}
+
 mkdir -p .tools
-# "run" is enough to start the gateway; the default makes what tests and checks need as well.
+# "run" is enough to start the gateway; the default makes what tests and checks need as well, "full" what `make test-full` needs.
 project
 envoy
-if [ "${1:-all}" = all ]; then
+case ${1:-all} in
+all | full)
     redis
     stubs
+    ;;
+esac
+if [ "${1:-all}" = full ]; then
+    debian
 fi

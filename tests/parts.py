@@ -42,7 +42,18 @@ def redis(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
     return found
 
 
-PARTS = (Part("envoy", envoy), Part("redis", redis))
+def prometheus(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Folder of prometheus, promtool and amtool: where `make test-full` puts them, else that of PATH's promtool."""
+    in_tools = checkout / ".tools" / "bin"
+    if os.access(in_tools / "promtool", os.X_OK):
+        return str(in_tools)
+    found = shutil.which("promtool", path=environment.get("PATH", ""))
+    if found is None:
+        raise MissingError("promtool is missing: run `make test-full`")
+    return str(Path(found).parent)
+
+
+PARTS = (Part("envoy", envoy), Part("redis", redis), Part("prometheus", prometheus))
 
 
 def missing_parts(environment: Mapping[str, str], parts: tuple[Part, ...] = PARTS) -> dict[str, str]:
