@@ -1,6 +1,6 @@
 """What operators see of the stores that replicas share."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,8 +11,18 @@ from ext_authz.redis_store import RedisStore
 class StoreMetrics:
     """Of all Redis stores of this process together; a policy change that replaces one starts its counts anew."""
 
-    def __init__(self, registry: CollectorRegistry, stores: Callable[[], Collection[RedisStore]]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        stores: Callable[[], Collection[RedisStore]],
+        service_answers: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """
+        Args:
+            service_answers: what RateLimitService answered, and how often.
+        """
         self._stores = stores
+        self._service_answers = service_answers
         registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
@@ -50,6 +60,12 @@ class StoreMetrics:
         for how in ("local", "allow", "deny"):
             fallback.add_metric([how], sum(store.fallback.decisions[how] for store in stores))
         yield fallback
+        answers = CounterMetricFamily(
+            "gateway_authz_rate_limit_service_answers", "Answers of RateLimitService.", labels=["answer"]
+        )
+        for answer, number in self._service_answers().items():
+            answers.add_metric([answer], number)
+        yield answers
 
 
 def _counter(name: str, text: str, values: Iterable[float]) -> Metric:
