@@ -117,8 +117,9 @@ class Stream:
     def _note_push(self, push: Push) -> None:
         kind = short_name(push.type_url)
         self._causes[push.type_url] = self._store.traces.cause(self._client.feed.name)
-        self._metrics.pushes.labels(kind).inc()
-        self._metrics.pushed_bytes.labels(kind).inc(len(push.payload))
+        metrics = self._metrics.of_type(kind)
+        metrics.pushes.inc()
+        metrics.pushed_bytes.inc(len(push.payload))
         self._log.debug(
             "xds_push", type=kind, version=push.version, changed=len(push.changed), removed=len(push.removed)
         )
@@ -127,10 +128,11 @@ class Stream:
         kind = short_name(type_url)
         self._client.note_answer(type_url, answer)
         self._store.traces.answered(self._client.node, type_url, answer, self._causes.get(type_url))
-        self._metrics.ack_seconds.labels(kind).observe(answer.latency_s)
+        metrics = self._metrics.of_type(kind)
+        metrics.ack_seconds.observe(answer.latency_s)
         if answer.error is None:
-            self._metrics.acks.labels(kind).inc()
+            metrics.acks.inc()
         else:
-            self._metrics.nacks.labels(kind).inc()
+            metrics.nacks.inc()
             self._log.error("xds_nack", type=kind, version=answer.version, reason=answer.error)
         self._store.on_service_progress(self._client)

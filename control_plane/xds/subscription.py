@@ -167,6 +167,8 @@ class Subscription(ABC):
 
         The caller has asked `awaits_answer` before.
         """
+        if not (self._dirty or self._all_dirty or self._must_answer or self.quarantine.is_trying):
+            return None
         push = self._respond(view, now, nonce)
         if not self._dirty:
             self._dirty = set()  # its table would stay as large as it ever was

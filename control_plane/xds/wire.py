@@ -4,7 +4,7 @@ The result is what the protobuf classes would read (a test compares them); they 
 encode each resource again for each stream.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from control_plane.snapshot import Resource
@@ -17,6 +17,8 @@ _NONCE = 0x2A
 _REMOVED_RESOURCES = 0x32
 _RESOURCE_VERSION, _RESOURCE_ANY, _RESOURCE_NAME = 0x0A, 0x12, 0x1A
 _ANY_TYPE_URL, _ANY_VALUE = 0x0A, 0x12
+_FEW = 8
+"""Responses with at most so many resources are kept for the next streams; they are small."""
 
 
 def discovery_response(type_url: str, version: str, nonce: str, resources: Iterable[Resource]) -> bytes:
@@ -30,9 +32,16 @@ def discovery_response(type_url: str, version: str, nonce: str, resources: Itera
 
 
 def delta_discovery_response(
-    type_url: str, version: str, nonce: str, resources: Iterable[Resource], removed: Iterable[str]
+    type_url: str, version: str, nonce: str, resources: Sequence[Resource], removed: Sequence[str]
 ) -> bytes:
     """A DeltaDiscoveryResponse."""
+    build = _delta_content if len(resources) + len(removed) <= _FEW else _delta_content.__wrapped__
+    return build(type_url, version, tuple(resources), tuple(removed)) + _text(_NONCE, nonce)
+
+
+@lru_cache(maxsize=16)
+def _delta_content(type_url: str, version: str, resources: tuple[Resource, ...], removed: tuple[str, ...]) -> bytes:
+    """All but the nonce: a change goes to many streams at about the same time."""
     parts = [_text(_VERSION_INFO, version)]
     for resource in resources:
         any_head = _any_head(resource)
@@ -46,7 +55,7 @@ def delta_discovery_response(
             )
         )
         parts += (_head(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
-    parts += (_text(_TYPE_URL, type_url), _text(_NONCE, nonce))
+    parts.append(_text(_TYPE_URL, type_url))
     parts += (_text(_REMOVED_RESOURCES, name) for name in removed)
     return b"".join(parts)
 
