@@ -7,7 +7,7 @@ from ext_proc.policies import PolicyStore
 from gateway_runtime.telemetry import logger
 from gateway_runtime.xds_client import Rejected
 from policy.errors import PolicyError
-from policy.purge import compile_purge
+from policy.purge import Purge, compile_purge
 from protos.gateway.policy.v1 import cache_purge_pb2
 
 PURGE_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.CachePurge"
@@ -37,10 +37,16 @@ class PurgeSink:
 
     def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
         try:
-            purges = {
-                name: compile_purge(cache_purge_pb2.CachePurge.FromString(body)) for name, body in changed.items()
-            }
+            purges = {name: _compiled(name, body) for name, body in changed.items()}
         except PolicyError as error:
             raise Rejected(str(error)) from error
         for name, what in purges.items():
             self._log.info("cache_purged", purge=name, entries=self._cache.purge(what))
+
+
+def _compiled(name: str, body: bytes) -> Purge:
+    try:
+        message = cache_purge_pb2.CachePurge.FromString(body)
+    except Exception as error:  # protobuf's DecodeError, whose base class varies by implementation
+        raise PolicyError(f"{name}: no CachePurge") from error
+    return compile_purge(message)

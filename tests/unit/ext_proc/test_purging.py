@@ -3,8 +3,11 @@
 import pytest
 
 from ext_proc.events import Forward, PassHeaders, Serve
+from ext_proc.sinks import PurgeSink
+from gateway_runtime.xds_client import Rejected
 from policy.cache_key import cache_uri
 from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
+from protos.gateway.policy.v1.cache_purge_pb2 import CachePurge
 from tests.unit.ext_proc.test_exchange import FRESH, gateway
 
 EVERY = [
@@ -78,3 +81,15 @@ def test_tags_of_evicted_entries_are_forgotten() -> None:
         g.fetch(f"/{number}", FRESH | {"cache-tag": f"t{number}"})
 
     assert len(g.store) == len(g.store._by_tag) == 100
+
+
+@pytest.mark.parametrize("body", [b"garbage", CachePurge(tag="").SerializeToString()])
+def test_a_purge_that_means_nothing_is_refused_whole(body: bytes) -> None:
+    """NACK: nothing of the response is done."""
+    g = gateway()
+    g.fetch()
+
+    with pytest.raises(Rejected):
+        PurgeSink(g.cache).apply({"purge-1": CachePurge(all=True).SerializeToString(), "purge-2": body}, ())
+
+    assert 1 == len(g.store)
