@@ -18,6 +18,10 @@ NONCE_TIMEOUT_S = 0.05
 """A signed request waits no longer for Redis; then it is refused."""
 
 
+_MEMBERS = "return table.concat(redis.call('SMEMBERS', KEYS[1]), '\\0')"
+"""One text instead of a reply of many: redis-py takes 40 ms for 10,000 members, and mostly nothing has changed."""
+
+
 class RedisSets:
     """One Redis; connects when it is first used."""
 
@@ -25,10 +29,10 @@ class RedisSets:
         self._url = url
         self._client: Redis | RedisCluster | None = None
 
-    async def members(self, key: str) -> Set[bytes]:
-        """Of a set; one that does not exist is empty. Raises StoreError."""
-        found: Set[bytes] = await self._asked("SMEMBERS", key)
-        return found
+    async def members(self, key: str) -> bytes:
+        """Of a set, with a NUL between them; one that does not exist is empty. Raises StoreError."""
+        text: bytes = await self._asked("EVAL", _MEMBERS, 1, key)
+        return text
 
     async def set_if_absent(self, key: bytes, lifetime_ms: int) -> bool:
         """Whether it was absent. Raises StoreError."""

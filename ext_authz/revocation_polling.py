@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Protocol
 
 from ext_authz.jwt.revocation import Revocations
@@ -18,8 +18,8 @@ TIMEOUT_S = 0.4
 class SetReader(Protocol):
     """One Redis."""
 
-    async def members(self, key: str) -> Set[bytes]:
-        """Raises StoreError."""
+    async def members(self, key: str) -> bytes:
+        """With a NUL between them. Raises StoreError."""
 
     async def close(self) -> None: ...
 
@@ -75,11 +75,12 @@ class RevocationPolling:
     async def _follow(self, source: RevocationList) -> None:
         reader = self._open_reader(source.store.url)
         failing = False
+        last_text, members = b"", frozenset[str]()
         try:
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s):
-                        found = await reader.members(source.key)
+                        text = await reader.members(source.key)
                 except (StoreError, TimeoutError) as error:
                     if not failing:
                         self._log.warning("revocations_not_read", key=source.key, reason=_reason(error))
@@ -87,17 +88,19 @@ class RevocationPolling:
                     if self.revocations.give_up_if_stale(source, self._monotonic_s()):
                         self._log.error("revocations_too_old", key=source.key)
                 else:
-                    self._hold(source, found, failing)
+                    if text != last_text:
+                        last_text, members = text, _members(text)
+                    changed = self.revocations.hold(source, members, self._monotonic_s())
+                    if changed or failing:
+                        self._log.info("revocations_read", key=source.key, members=len(members))
                     failing = False
                 await asyncio.sleep(self._interval_s)
         finally:
             await reader.close()
 
-    def _hold(self, source: RevocationList, found: Set[bytes], failed_before: bool) -> None:
-        members = frozenset(member.decode(errors="surrogateescape") for member in found)
-        changed = self.revocations.hold(source, members, self._monotonic_s())
-        if changed or failed_before:
-            self._log.info("revocations_read", key=source.key, members=len(members))
+
+def _members(text: bytes) -> frozenset[str]:
+    return frozenset(text.decode(errors="surrogateescape").split("\0")) if text else frozenset()
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ class Revocations:
         """Take what was read; returns whether it says something new."""
         known = self._members.get(source)
         self._read_s[source] = now_s
-        if known == members:
+        if known is members or known == members:
             return False
         self._members[source] = members
         return True
