@@ -123,8 +123,8 @@ def cpu_s(work: Any, *arguments: Any) -> float:
     return process_time() - began
 
 
-def measure(*, slices: int, repetitions: int) -> list[Figure]:
-    """All figures of the report; `slices` of 100 endpoints are the large service."""
+def measure(*, slices: int, repetitions: int, events: int = ROLLOUT_EVENTS) -> list[Figure]:
+    """All figures of the report; `slices` of 100 endpoints are the large service, `events` come in a rollout."""
     answers = pages(slices)
     count = slices * ENDPOINTS
     listing = median(cpu_s(Discovered, answers) for _ in range(repetitions))
@@ -135,7 +135,7 @@ def measure(*, slices: int, repetitions: int) -> list[Figure]:
     whole = median(cpu_s(large.assign) for _ in range(repetitions * 2))
     endpoints = large.cluster.endpoints(USERS)
     building = median(cpu_s(cluster_load_assignment, "users", endpoints) for _ in range(repetitions * 2))
-    rollout = sum(cpu_s(small.on_event, event(turn % 10, turn % 150)) for turn in range(ROLLOUT_EVENTS))
+    rollout = sum(cpu_s(small.on_event, event(turn % 10, turn % 150)) for turn in range(events))
     return [
         Figure(f"list of {slices} slices ({count:,} endpoints) to the first assignment", f"{listing:.2f} s", "0.8 s"),
         Figure("... the same JSON into the client's model classes alone", f"{models:.2f} s"),
@@ -145,7 +145,7 @@ def measure(*, slices: int, repetitions: int) -> list[Figure]:
         Figure("... of which merge, message and bytes, without the event", f"{whole * 1000:.0f} ms"),
         Figure("memory of what is known, per endpoint", f"{_bytes_per_endpoint(answers, count):,.0f} B", "2,048 B"),
         Figure(
-            f"a rollout, {ROLLOUT_EVENTS} events in {ROLLOUT_S:.0f} s, 1,000 endpoints",
+            f"a rollout, {events} events in {ROLLOUT_S:.0f} s, 1,000 endpoints",
             f"{rollout / ROLLOUT_S:.1%} of a core",
             "20 %",
         ),

@@ -101,10 +101,7 @@ async def test_a_policy_that_never_comes_fails_the_stream(name: str) -> None:
     async with running() as service:
         stream = service.stream(name)
 
-        with pytest.raises(grpc.aio.AioRpcError):
-            await stream.asks()
-
-        # not that of the exception: the stream may have failed before its first message was written
+        # nothing is written: the stream may be over before
         assert grpc.StatusCode.UNAVAILABLE == await stream.call.code()
         assert 1.0 == service.metric("gateway_ext_proc_unknown_policies_total")
 
