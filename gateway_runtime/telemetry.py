@@ -9,6 +9,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway_runtime.redaction import redact, without_secrets
+
 LogFormat = Literal["auto", "json", "console"]
 """`auto` is console on a terminal and JSON elsewhere."""
 
@@ -54,8 +56,10 @@ def _shared_processors(process: str) -> list[Processor]:
 
 def _renderers(as_json: bool) -> list[Processor]:
     if not as_json:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")
+        # It formats exceptions itself, so its text is looked through once more.
+        return [redact, lambda logger, method, event: without_secrets(render(logger, method, event))]
+    return [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(serializer=_to_json)]
 
 
 def _to_json(event: object, **_: object) -> str:
