@@ -422,7 +422,7 @@ def _changed_assignments(built: _Built, found: Endpoints) -> Mapping[str, Resour
     served = built.snapshot.of_type(CLUSTER_LOAD_ASSIGNMENT)
     before = built.discovered.endpoints
     changed = sorted(name for name, endpoints in found.items() if name in served and before.get(name, ()) != endpoints)
-    return {name: Resource.of(name, cluster_load_assignment(name, found[name])) for name in changed}
+    return {name: Resource.of(name, cluster_load_assignment(name, found[name]), served[name].kinds) for name in changed}
 
 
 def _patched_assignments(gateway: Gateway) -> frozenset[str]:

@@ -58,14 +58,19 @@ UNSERVED = frozenset(
 
 
 class NodeKind(Enum):
-    """What connects, told by `node.user_agent_name`; anything but our own services is an Envoy or like one."""
+    """What connects, told by `node.user_agent_name`; what it does not tell is an Envoy or like one."""
 
     ENVOY = "envoy"
     EXT_AUTHZ = "meetinity-ext-authz"
     EXT_PROC = "meetinity-ext-proc"
 
+    GRPC = "grpc"
+    """gRPC's own client: a program without a proxy. Its languages have names of their own: "gRPC C-core linux"."""
+
     @classmethod
     def of(cls, user_agent_name: str) -> "NodeKind":
+        if user_agent_name.lower().startswith("grpc"):
+            return cls.GRPC
         return next((kind for kind in cls if kind.value == user_agent_name), cls.ENVOY)
 
 

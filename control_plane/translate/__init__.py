@@ -17,6 +17,7 @@ from control_plane.translate.endpoints import cluster_load_assignments
 from control_plane.translate.listeners import listener
 from control_plane.translate.patches import patched
 from control_plane.translate.policies import policies
+from control_plane.translate.proxyless import kinds_of, proxyless_listeners
 from control_plane.translate.routes import route_configuration
 from control_plane.translate.scope import listener_scope
 from control_plane.translate.secrets import secrets
@@ -47,10 +48,11 @@ def _resources(gateway: Gateway, endpoints: Endpoints, materials: Materials) -> 
     yield from known_policies.resources
     yield from tracing_resources(gateway)
     for cluster in (*callout_clusters(), *otlp_clusters(gateway), *clusters(gateway, routes, materials)):
-        yield Resource.of(cluster.name, cluster)
+        yield Resource.of(cluster.name, cluster, kinds_of(gateway, cluster.name))
     for assignment in cluster_load_assignments(gateway, endpoints):
-        yield Resource.of(assignment.cluster_name, assignment)
+        yield Resource.of(assignment.cluster_name, assignment, kinds_of(gateway, assignment.cluster_name))
     for configured in gateway.listeners:
         scope = listener_scope(gateway, configured, routes, known_policies, materials)
         yield Resource.of(configured.name, listener(scope))
         yield Resource.of(configured.name, route_configuration(scope))
+    yield from proxyless_listeners(gateway)

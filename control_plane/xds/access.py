@@ -31,6 +31,7 @@ _KINDS: Mapping[str, str] = {
     "envoy": NodeKind.ENVOY.value,
     "ext-authz": NodeKind.EXT_AUTHZ.value,
     "ext-proc": NodeKind.EXT_PROC.value,
+    "grpc": NodeKind.GRPC.value,
     STATUS: STATUS,
 }
 """By the words that people use."""

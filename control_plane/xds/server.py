@@ -20,13 +20,15 @@ from control_plane.resource_types import (
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
+    NodeKind,
 )
+from control_plane.translate.proxyless import for_grpc
 from control_plane.translate.sources import with_own_streams
 from control_plane.xds.access import STATUS, Access, Grant, NotAllowedError, Presented, UnauthenticatedError
 from control_plane.xds.csds import client_status
 from control_plane.xds.pacing import TokenBucket
 from control_plane.xds.requests import BadRequestError, DeltaVariant, SotwVariant, Variant
-from control_plane.xds.session import Node
+from control_plane.xds.session import Node, Rendition
 from control_plane.xds.store import Client, Store, UnknownGatewayError
 from control_plane.xds.stream import Context, ShuttingDownError, Stream
 from gateway_runtime.telemetry import logger
@@ -95,6 +97,7 @@ class XdsServer:
             for name, api_type in _API_TYPES.items()
         }
         """By variant, what clients get that have a stream for each type; made once for all of them."""
+        self._for_grpc = lru_cache(_RENDITIONS)(for_grpc)
         self._log = logger("xds")
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
@@ -211,16 +214,23 @@ class XdsServer:
             for known in self._sessions.get(key, ()):
                 if type_url not in known.session.subscriptions:
                     return known, 0.0
-        rendition = self._own_streams[variant.name] if type_url is not None else None
+        rendition = self._rendition(node, variant, type_url)
         client = Client(node, feed, peer=peer, variant=name, timings=self._store.timings, rendition=rendition)
         if type_url is not None:
             siblings = self._sessions.setdefault(key, [])
             siblings.append(client)
             client.join(siblings)
+            if len(siblings) > 1:
+                return client, 0.0  # it has been let in: each cluster's endpoints have a stream of their own
         delay_s = self._entrance.reserve(self._store.clock())
         if delay_s > 0:
             self._metrics.paced_streams.inc()
         return client, delay_s
+
+    def _rendition(self, node: Node, variant: Variant, type_url: str | None) -> Rendition | None:
+        if node.kind is NodeKind.GRPC:
+            return self._for_grpc
+        return self._own_streams[variant.name] if type_url is not None else None
 
     def _leave(self, client: Client) -> None:
         if client.is_connected:

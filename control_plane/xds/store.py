@@ -261,7 +261,7 @@ class Feed:
         self._awaited = tuple(current)
 
     def _services(self) -> list[Client]:
-        own = [client for client in self.clients if client.node.kind is not NodeKind.ENVOY]
+        own = [client for client in self.clients if client.node.kind in _SERVICES]
         return [*own, *self.overseers()]
 
     def _policy_progress(self) -> tuple[bool, bool]:
@@ -364,7 +364,7 @@ class Store:
             UnknownGatewayError: node.cluster names no gateway.
         """
         await self._opened.wait()
-        if node.cluster == ALL_GATEWAYS and node.kind is not NodeKind.ENVOY:
+        if node.cluster == ALL_GATEWAYS and node.kind in _SERVICES:
             return self._services
         feed = self._feeds.get(node.cluster)
         if feed is None:
