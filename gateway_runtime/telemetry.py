@@ -1,7 +1,9 @@
 """Logs: one line an event, JSON unless a person is watching. Everything goes to stderr, stdout belongs to output."""
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -25,18 +27,40 @@ def configure_logging(level: str = "info", format: LogFormat = "auto", *, proces
         level: the lowest level that is written, one of LEVELS.
         format: how a line looks.
         process: written into each line as `process`, if not empty.
+
+    SIGUSR1 makes the process write debug lines too, SIGUSR2 takes it back to `level`; nothing is restarted.
     """
-    threshold = logging.getLevelNamesMapping()[level.upper()]
+    threshold = _Threshold(logging.getLevelNamesMapping()[level.upper()])
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared = _shared_processors(process)
     renderers = _renderers(as_json)
     structlog.configure(
-        processors=[*shared, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        processors=[threshold.drop_below, *shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    _route_standard_library(threshold, shared, renderers)
+    _route_standard_library(threshold.level, shared, renderers)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, lambda *_: threshold.move(logging.DEBUG))
+        signal.signal(signal.SIGUSR2, lambda *_: threshold.move(threshold.configured))
+
+
+class _Threshold:
+    """The lowest level that is written; it moves while the process runs."""
+
+    def __init__(self, level: int) -> None:
+        self.configured = self.level = level
+
+    def move(self, level: int) -> None:
+        self.level = level
+        _set_standard_levels(level)
+        logger("telemetry").warning("log_level_changed", level_now=logging.getLevelName(level).lower())
+
+    def drop_below(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if structlog.processors.NAME_TO_LEVEL[method] < self.level:
+            raise structlog.DropEvent
+        return event
 
 
 def _shared_processors(process: str) -> list[Processor]:
@@ -75,9 +99,12 @@ def _route_standard_library(threshold: int, shared: Sequence[Processor], rendere
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(threshold)
+    logging.getLogger().handlers = [handler]
+    _set_standard_levels(threshold)
+
+
+def _set_standard_levels(threshold: int) -> None:
+    logging.getLogger().setLevel(threshold)
     for name in _QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
