@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
@@ -21,6 +21,7 @@ from gateway_runtime.http2.connection import Open
 from gateway_runtime.http2.methods import Unary
 from gateway_runtime.telemetry import logger
 from gateway_runtime.tracing import Call, Span, Tracing
+from policy.authz import Policy
 from policy.stores import RedisAddress
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -77,39 +78,67 @@ class Authorization:
         """For `Http2Server`; messages stay bytes on both sides."""
         return {f"/{_CHECK}": Unary(self.check)}
 
-    async def check(self, message: bytes, context: Call) -> bytes:
-        """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises."""
+    def check(self, message: bytes, call: Call) -> bytes | Coroutine[Any, Any, bytes]:
+        """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises.
+
+        At once; a coroutine only where a policy, Redis or a shared nonce has to be waited for.
+        """
         started_ns = self._monotonic_ns()
-        span = self._tracing.of_call(_CHECK, context) if self._tracing.is_on else None
+        span = self._tracing.of_call(_CHECK, call) if self._tracing.is_on else None
         request: Request | None = None
         try:
             request = parse(message)
-            loaded = self._policies.get(request.policy) or await self._awaited(request.policy)
+            loaded = self._policies.get(request.policy)
+            if loaded is None or self._waits(loaded.policy):
+                return self._later(request, loaded, started_ns, span)
+            now = Now(self._unix_s(), started_ns // 1000)
+            decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
+            reason, answer = self._answer(decision, request, loaded)
+        except Exception:
+            reason, answer = self._failed(request)
+        return self._counted(reason, answer, request, started_ns, span)
+
+    def _waits(self, policy: Policy) -> bool:
+        return policy.rate_limit_store is not None or (
+            policy.authentication is not None and bool(policy.authentication.nonce_stores)
+        )
+
+    async def _later(self, request: Request, loaded: LoadedPolicy | None, started_ns: int, span: Span | None) -> bytes:
+        try:
+            loaded = loaded or await self._awaited(request.policy)
             decision: Decision = Deny(Reason.UNKNOWN_POLICY)
             if loaded is not None:
-                policy, now = loaded.policy, Now(self._unix_s(), started_ns // 1000)
-                shared = policy.rate_limit_store and self._shared_store(policy.rate_limit_store)
-                if shared or (policy.authentication and policy.authentication.nonce_stores):
-                    decision = await decide_shared(
-                        *(policy, request, now, self._authenticator, shared or self._limiter),
-                        nonces=self._nonces,
-                        shared_nonces=self._shared_nonces,
-                    )
-                else:
-                    decision = decide(policy, request, now, self._authenticator, self._limiter, self._nonces)
-            if loaded is not None and isinstance(decision, Allow):
-                reason, answer = "ok", loaded.replies.allowed(decision, request)
-                if decision.would_deny is not None:
-                    self._audit.would_deny(request, decision.would_deny)
-                    self._metrics.count_would_deny(request.route, decision.would_deny.reason.label)
-            else:
-                reason, answer = self._denied(decision, request, loaded)
-            if decision.would_refuse:
-                self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
+                store = loaded.policy.rate_limit_store
+                decision = await decide_shared(
+                    *(loaded.policy, request, Now(self._unix_s(), started_ns // 1000), self._authenticator),
+                    (self._shared_store(store) if store is not None else None) or self._limiter,
+                    nonces=self._nonces,
+                    shared_nonces=self._shared_nonces,
+                )
+            reason, answer = self._answer(decision, request, loaded)
         except Exception:
-            self._log.exception("check_failed", route=request.route if request is not None else None)
-            self._metrics.internal_errors.inc()
-            reason, answer = Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), request)
+            reason, answer = self._failed(request)
+        return self._counted(reason, answer, request, started_ns, span)
+
+    def _answer(self, decision: Decision, request: Request, loaded: LoadedPolicy | None) -> tuple[str, bytes]:
+        if decision.would_refuse:
+            self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
+        if loaded is None or not isinstance(decision, Allow):
+            return self._denied(decision, request, loaded)
+        if decision.would_deny is not None:
+            self._audit.would_deny(request, decision.would_deny)
+            self._metrics.count_would_deny(request.route, decision.would_deny.reason.label)
+        return "ok", loaded.replies.allowed(decision, request)
+
+    def _failed(self, request: Request | None) -> tuple[str, bytes]:
+        """A fault of ours, inside its `except`: logged, counted, denied."""
+        self._log.exception("check_failed", route=request.route if request is not None else None)
+        self._metrics.internal_errors.inc()
+        return Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), request)
+
+    def _counted(
+        self, reason: str, answer: bytes, request: Request | None, started_ns: int, span: Span | None
+    ) -> bytes:
         self._metrics.count(request.route if request is not None else "", reason, self._monotonic_ns() - started_ns)
         if span is not None:
             _end(span, request, reason)

@@ -106,7 +106,7 @@ def test_signed_tokens(header: dict[str, object], claims: dict[str, object]) -> 
 
 @FUZZ
 @given(
-    st.text()
+    st.text(st.characters(codec="utf-8"))
     | st.from_regex(r"[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){1,4}")
     | st.binary().map(lambda raw: raw.decode("latin-1"))
 )
@@ -123,7 +123,7 @@ def test_edited_tokens(data: st.DataObject) -> None:
     assert isinstance(gate().decide(check_request(bearer(good))), Allow)
 
     position = data.draw(st.integers(0, len(good) - 1))
-    replacement = data.draw(st.characters())
+    replacement = data.draw(st.characters(codec="utf-8"))
     edited = good[:position] + replacement + good[position + 1 :]
 
     assert edited == good or not isinstance(gate().decide(check_request(bearer(edited))), Allow)
