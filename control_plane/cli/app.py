@@ -4,6 +4,7 @@ import typer
 
 from control_plane.cli.bootstrap import bootstrap
 from control_plane.cli.cache import cache
+from control_plane.cli.diff import diff
 from control_plane.cli.down import down
 from control_plane.cli.explain import explain
 from control_plane.cli.init import init
@@ -34,6 +35,7 @@ app.command()(down)
 app.command()(init)
 app.command()(validate)
 app.command()(render)
+app.command()(diff)
 app.command()(explain)
 app.command()(bootstrap)
 app.command()(status)

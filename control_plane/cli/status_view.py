@@ -30,6 +30,7 @@ class _Config(_Shape):
     faults: tuple[str, ...]
     serving_since: float
     is_last_good: bool
+    withheld: tuple[str, ...] = ()
 
 
 class _Gateway(_Shape):
@@ -79,11 +80,11 @@ class _Status(_Shape):
     refused: tuple[_RefusedNode, ...] = ()
 
 
-def fetch(server: str, token: str) -> bytes:
-    """The status as JSON; raises StatusError."""
+def fetch(server: str, token: str, path: str = "/api/status") -> bytes:
+    """The status, or what else stands there, as JSON; raises StatusError."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        request = urllib.request.Request(server.rstrip("/") + "/api/status", headers=headers)
+        request = urllib.request.Request(server.rstrip("/") + path, headers=headers)
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             body: bytes = answer.read()
             return body
@@ -129,6 +130,7 @@ def _config(status: _Status) -> Iterator[RenderableType]:
         served = "the last good text of the state directory" if config.is_last_good else "the last good text"
         yield Text.assemble(("FAULTY", "bold red"), f"  {config.file}, {served} is served {since}")
         yield from (Text(f"  {fault}", style="red") for fault in config.faults)
+    yield from (Text(f"  not served: {one}", style="red") for one in config.withheld)
     for gateway in status.gateways:
         counts = ", ".join(f"{count} {name}" for name, count in gateway.resources.items() if count)
         yield Text(f"gateway {gateway.name}, changed {_age(gateway.snapshot_age_s)} ago: {counts}")
