@@ -83,7 +83,7 @@ def _config(client: Client, *, with_contents: bool) -> csds_pb2.ClientConfig:
 
 def _awaited(subscription: Subscription) -> Iterator[csds_pb2.ClientConfig.GenericXdsConfig]:
     """Names that the client asks for and that do not exist."""
-    known = set(subscription.known_names())
+    known = {*subscription.known_names(), *subscription.quarantine.parked}
     for name in sorted(set(subscription.interest.names) - known):
         yield csds_pb2.ClientConfig.GenericXdsConfig(
             type_url=subscription.type_url, name=name, client_status=_Status.DOES_NOT_EXIST

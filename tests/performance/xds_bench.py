@@ -309,17 +309,22 @@ async def _changes(child: _Child, clients: list[_Client], count: int) -> list[fl
 
 
 async def memory(*, clusters: int = 10_000, streams: int = 20) -> Memory:
-    """Resident memory of the server process: of the snapshot, and of streams that have it all."""
-    async with _child("ours", clusters) as child:
+    """Resident memory of the server process: of the snapshot, and of streams that have it all.
+
+    They come one after the other: what many first pushes at once need for a moment is another question.
+    """
+    async with _child("ours", clusters) as child, AsyncExitStack() as connected:
         empty = float(await child.ask("m"))
         await child.ask("f")
         filled = float(await child.ask("m"))
-        # The first stream pays for buffers and caches of the process that the others share.
-        async with _clients(child.address, 2, clusters):
-            first = float(await child.ask("m"))
-            async with _clients(child.address, streams, clusters):
-                connected = float(await child.ask("m"))
-    return Memory((filled - empty) / (clusters * _ENDPOINTS), (connected - first) / streams)
+        # The first streams pay for buffers and caches of the process that the others share.
+        for _ in range(3):
+            await connected.enter_async_context(_clients(child.address, 1, clusters))
+        first = float(await child.ask("m"))
+        for _ in range(streams):
+            await connected.enter_async_context(_clients(child.address, 1, clusters))
+        all_of_them = float(await child.ask("m"))
+    return Memory((filled - empty) / (clusters * _ENDPOINTS), (all_of_them - first) / streams)
 
 
 async def report() -> None:
@@ -328,19 +333,17 @@ async def report() -> None:
     for clusters in (100, 1_000, 10_000):
         cost = await endpoint_change("ours", clusters=clusters, streams=1)
         base = base or cost.cpu_us
-        print(
-            f"{clusters:>6} clusters, 1 stream: {cost.cpu_us:7.0f} us a change, {cost.cpu_us / base:.2f} of 100 clusters"
-        )
+        _say(f"{clusters:>6} clusters, 1 stream: {cost.cpu_us:7.0f} us a change, {cost.cpu_us / base:.2f} of 100")
     for streams in (50, 100):
         ours = await endpoint_change("ours", clusters=100, streams=streams)
         bare = await endpoint_change("bare", clusters=100, streams=streams)
-        print(
+        _say(
             f"{streams:>6} streams: {ours.cpu_us:.0f} us a change, bare {bare.cpu_us:.0f} us, ratio "
             f"{ours.cpu_us / bare.cpu_us:.2f}; p99 {ours.p99_ms:.1f} ms, bare {bare.p99_ms:.1f} ms, "
             f"ratio {ours.p99_ms / bare.p99_ms:.2f}"
         )
     found = await memory()
-    print(
+    _say(
         f"10,000 clusters x {_ENDPOINTS}: {found.per_endpoint_bytes:.0f} B per endpoint, "
         f"{found.per_stream_bytes / 1024:.0f} KiB per stream"
     )
