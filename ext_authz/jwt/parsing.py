@@ -9,6 +9,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -17,6 +18,8 @@ from ext_authz.reasons import CredentialError, Reason
 MAX_TOKEN_BYTES = 8 * 1024
 """Longer tokens are refused before anything is decoded."""
 MAX_KID_CHARACTERS = 256
+_SHORT_HEADER = 512
+"""Longer ones are not worth remembering: what a client sends does not decide how much memory it takes."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
@@ -39,17 +42,26 @@ def parse_token(text: str) -> UnverifiedToken:
     match = _COMPACT.fullmatch(text)
     if match is None:
         raise CredentialError(Reason.MALFORMED_TOKEN)
-    header = _object(_decoded(match[1]))
-    algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or not _is_understood(header):
-        raise CredentialError(Reason.MALFORMED_TOKEN)
+    algorithm, kid = _known_header(match[1]) if len(match[1]) <= _SHORT_HEADER else _header(match[1])
     return UnverifiedToken(
         algorithm=algorithm,
-        kid=_kid(header),
+        kid=kid,
         claims=_object(_decoded(match[2])),
         signing_input=text[: match.end(2)].encode(),
         signature=_decoded(match[3]),
     )
+
+
+def _header(segment: str) -> tuple[str, str | None]:
+    header = _object(_decoded(segment))
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or not _is_understood(header):
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    return algorithm, _kid(header)
+
+
+_known_header = lru_cache(maxsize=256)(_header)
+"""All tokens of a key have the same header."""
 
 
 def _is_understood(header: Mapping[str, object]) -> bool:
@@ -88,7 +100,7 @@ def _object(text: bytes) -> Mapping[str, object]:
     """orjson refuses what is not Unicode, NaN, infinities and deep nesting; json sees names that come twice."""
     try:
         orjson.loads(text)
-        value: object = json.loads(text, object_pairs_hook=_unique)
+        value: object = _JSON.decode(text.decode())
     except (ValueError, RecursionError):
         raise CredentialError(Reason.MALFORMED_TOKEN) from None
     if not isinstance(value, dict):
@@ -101,3 +113,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         raise ValueError("a name comes twice")
     return members
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+"""json.loads would make one for each call."""
