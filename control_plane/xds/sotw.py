@@ -1,7 +1,7 @@
 """State-of-the-world: a request names all that the client wants, a response of some types holds all there is."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from control_plane.resource_types import FULL_STATE
 from control_plane.snapshot import Resource
@@ -104,10 +104,10 @@ class SotwSubscription(Subscription):
         return False
 
 
-def set_version(resources: Sequence[Resource], removed: Sequence[str] = ()) -> str:
+def set_version(resources: Collection[Resource], removed: Collection[str] = ()) -> str:
     """A version of what a response says: equal content has an equal version on every replica."""
     if len(resources) == 1 and not removed:
-        return resources[0].version
+        return next(iter(resources)).version
     digest = hashlib.sha256()
     for resource in resources:
         digest.update(f"{resource.name}\0{resource.version}\n".encode())

@@ -112,7 +112,7 @@ class _Bare:
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         service, method = _METHOD[1:].split("/")
-        handler = grpc.stream_stream_rpc_method_handler(self._serve)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._serve)
         return [grpc.method_handlers_generic_handler(service, {method: handler})]
 
     def fill(self) -> None:

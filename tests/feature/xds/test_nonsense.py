@@ -96,7 +96,7 @@ async def test_random_bytes_end_their_streams_alone(xds: Serving) -> None:
     xds.publish(cluster("a"))
     async with channel(xds.address) as opened:
         for size in range(1, 60):
-            call = opened.stream_stream(
+            call: grpc.aio.StreamStreamCall[bytes, bytes] = opened.stream_stream(
                 "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
             )()
             await call.write(os.urandom(size))
@@ -163,7 +163,7 @@ async def test_csds_tells_what_each_client_has_and_refuses(xds: Serving) -> None
         await probe.subscribe(CLUSTER_LOAD_ASSIGNMENT, "missing")
         await probe.receive()
         await probe.ack(CLUSTER_LOAD_ASSIGNMENT)
-        call = opened.unary_unary(_CSDS)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = opened.unary_unary(_CSDS)
         request = csds_pb2.ClientStatusRequest()
         request.node_matchers.add().node_id.exact = "probe"
         # An answer to a later response of the stream: all before it has been read.

@@ -97,7 +97,9 @@ async def test_every_method_asks_alike(method: str) -> None:
         running.publish(cluster("a"))
         for token, expected in (("", False), ("wrong", False), ("right", True)):
             async with dialled(running.address, Dialling()) as channel:
-                call = channel.stream_stream(method)(metadata=Dialling(token=token).metadata())
+                call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(method)(
+                    metadata=Dialling(token=token).metadata()
+                )
                 code = await _code(call)
 
             assert expected == (code is not grpc.StatusCode.UNAUTHENTICATED)
@@ -210,10 +212,8 @@ async def test_our_own_client_connects_with_certificate_or_token(
 
 
 async def _status(channel: grpc.aio.Channel, request: Message) -> csds_pb2.ClientStatusResponse:
-    call = channel.unary_unary(FETCH_STATUS)
-    answer = await call(request.SerializeToString())
-    assert isinstance(answer, bytes)
-    return csds_pb2.ClientStatusResponse.FromString(answer)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(FETCH_STATUS)
+    return csds_pb2.ClientStatusResponse.FromString(await call(request.SerializeToString()))
 
 
 async def test_an_envoys_certificate_does_not_show_the_status_of_others(secured: Serving, authority: Authority) -> None:
