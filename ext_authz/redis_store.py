@@ -121,24 +121,27 @@ class RedisStore:
                     await self._work.wait()
                     self._work.clear()
                     while self._waiting or self._refunds:
-                        await self._send(self._batch())
+                        refunds = self._some_refunds()
+                        await self._send(self._batch(self._tuning.keys_per_call - len(refunds)), refunds)
         finally:
             self._breaker.failed(for_certain=True)  # whoever still holds this store is answered without it
             self._fail_waiting()
             await self._scripts.close()
 
-    def _batch(self) -> list[_Waiting]:
+    def _some_refunds(self) -> list[Part]:
+        most = min(len(self._refunds), self._tuning.keys_per_call // 2)
+        return [self._refunds.popleft() for _ in range(most)]
+
+    def _batch(self, room: int) -> list[_Waiting]:
+        """The next requests, of at most so many keys; one at least."""
         batch: list[_Waiting] = []
-        room = self._tuning.keys_per_call - len(self._refunds)
         while self._waiting and (not batch or len(self._waiting[0].charges) <= room):
             waiting = self._waiting.popleft()
             room -= len(waiting.charges)
             batch.append(waiting)
         return batch
 
-    async def _send(self, batch: list[_Waiting]) -> None:
-        refunds = list(self._refunds)
-        self._refunds.clear()
+    async def _send(self, batch: list[_Waiting], refunds: list[Part]) -> None:
         groups = [by_caller(each.charges) if self._scripts.is_split else [each.charges] for each in batch]
         parts = refunds + [part(self._prefix, group) for split in groups for group in split]
         try:

@@ -18,12 +18,12 @@ def free_ports(count: int) -> int:
     choice = random.Random(f"{os.getpid()} {os.urandom(8).hex()}")
     for _ in range(1000):
         first = choice.randrange(FIRST, LAST)
-        if all(_is_free(first + offset) for offset in range(count)):
+        if all(is_free(first + offset) for offset in range(count)):
             return first
     raise OSError(f"no {count} free ports between {FIRST} and {LAST}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.ports import free_port
+from tests.ports import LAST, free_port, is_free
 
 DEADLINE_S = 20.0
 
@@ -88,7 +88,7 @@ def cluster_running(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[
             own = folder / f"node-{number}"
             own.mkdir()
             arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-            servers.append(stack.enter_context(redis_running(binary, own, *arguments)))
+            servers.append(stack.enter_context(redis_running(binary, own, *arguments, port=_port_of_a_node())))
         for server in servers[1:]:
             servers[0].command("CLUSTER", "MEET", "127.0.0.1", str(server.port))
         step = 16384 // nodes
@@ -100,6 +100,14 @@ def cluster_running(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[
             assert time.monotonic() < deadline, "the cluster does not form"
             time.sleep(0.02)
         yield servers
+
+
+def _port_of_a_node() -> int:
+    """A node talks to the others on its port + 10000, which has to be free too, and none of the kernel's choosing."""
+    while True:
+        port = free_port()
+        if port + 10_000 <= LAST and is_free(port + 10_000):
+            return port
 
 
 def _is_whole(server: RedisServer, nodes: int) -> bool:

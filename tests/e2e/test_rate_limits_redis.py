@@ -145,6 +145,8 @@ def test_what_was_counted_outlives_the_process(counted: Counted) -> None:
 
 def test_redis_is_away_and_comes_back(counted: Counted) -> None:
     """local admits this replica's share, deny answers 503, readiness stays; then Redis knows of all that."""
+    # A replica that another test killed counts until it has been silent for 10 s.
+    until(lambda: counted.metric("gateway_authz_limiter_replicas") == 1.0, "one replica", 40)
     assert [200, 200] == counted.statuses("/few", "bob", 1) + counted.statuses("/outage", "bob", 1)
     counted.redis.pause()
     try:
