@@ -32,10 +32,12 @@ CASES = (
     Case("plain", "Envoy as a plain proxy", lambda stand: stand.plain()),
     Case("jwt_authn", "Envoy with its own jwt_authn filter (HS256)", lambda stand: stand.jwt_authn()),
     Case("no_callout", "gateway, route without callout", lambda stand: stand.no_callout()),
-    Case("authz_empty", "gateway, empty ext_authz handler", lambda stand: stand.authz(empty=True)),
-    Case("authz", "gateway, our ext_authz: cached token, one limit", lambda stand: stand.authz(empty=False)),
-    Case("proc_empty", "gateway, empty ext_proc handler (1 KiB)", lambda stand: stand.proc(empty=True)),
-    Case("proc", "gateway, our ext_proc: cache hit (1 KiB)", lambda stand: stand.proc(empty=False)),
+    Case("authz_empty", "gateway, empty ext_authz handler of grpc.aio", lambda stand: stand.authz("empty_grpcio")),
+    Case("authz_floor", "gateway, empty ext_authz on our transport", lambda stand: stand.authz("empty_own")),
+    Case("authz", "gateway, our ext_authz: cached token, one limit", lambda stand: stand.authz("ours")),
+    Case("proc_empty", "gateway, empty ext_proc handler of grpc.aio (1 KiB)", lambda stand: stand.proc("empty_grpcio")),
+    Case("proc_floor", "gateway, empty ext_proc on our transport (1 KiB)", lambda stand: stand.proc("empty_own")),
+    Case("proc", "gateway, our ext_proc: cache hit (1 KiB)", lambda stand: stand.proc("ours")),
 )
 
 

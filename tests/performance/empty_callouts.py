@@ -1,6 +1,6 @@
-"""The floor: callout services that decide nothing. Same server, options and loop as ours, constant bytes, no parsing.
+"""The floor: callout services that decide nothing: constant bytes, no parsing, on grpc.aio or on our own transport.
 
-python -m tests.performance.empty_callouts ext_authz 127.0.0.1:9001
+python -m tests.performance.empty_callouts ext_authz 127.0.0.1:9001 [--transport own]
 """
 
 import argparse
@@ -15,6 +15,9 @@ from envoy.service.ext_proc.v3 import external_processor_pb2
 from envoy.type.v3 import http_status_pb2
 
 from gateway_runtime.grpc_server import GrpcServer, serve
+from gateway_runtime.http2.connection import Call, Open
+from gateway_runtime.http2.methods import Unary
+from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
 
 BODY_BYTES = 1024
@@ -64,6 +67,41 @@ def processor_handler() -> grpc.GenericRpcHandler:
     )
 
 
+class AnswerOnce:
+    """Ends each stream with the same message."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def __call__(self, _call: Call) -> "AnswerOnce":
+        return self
+
+    def receive(self, call: Call, _message: bytes) -> None:
+        call.reply(self._answer)
+
+    def half_close(self, call: Call) -> None:
+        call.finish()
+
+    def cancel(self, _call: Call) -> None:
+        pass
+
+
+def own_methods(kind: str) -> dict[str, Open]:
+    allowed = allow()
+    if kind == "ext_authz":
+        return {"/envoy.service.auth.v3.Authorization/Check": Unary(lambda _message, _call: allowed)}
+    return {"/envoy.service.ext_proc.v3.ExternalProcessor/Process": AnswerOnce(immediate_response())}
+
+
+async def serve_own(kind: str, address: str) -> None:
+    server = Http2Server(own_methods(kind))
+    server.bind(address, name="empty callout")
+    await server.set_serving(True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(drain_s=0), name="http2")
+        tasks.create_task(raise_on_signal(), name="signals")
+
+
 async def serve_handler(handler: grpc.GenericRpcHandler, address: str) -> None:
     server = GrpcServer()
     server.server.add_generic_rpc_handlers((handler,))
@@ -78,7 +116,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A callout service that decides nothing.")
     parser.add_argument("kind", choices=["ext_authz", "ext_proc"])
     parser.add_argument("address", help="HOST:PORT")
+    parser.add_argument("--transport", choices=["grpcio", "own"], default="grpcio")
     arguments = parser.parse_args()
+    if arguments.transport == "own":
+        return run(lambda: serve_own(arguments.kind, arguments.address))
     handler = authorization_handler() if arguments.kind == "ext_authz" else processor_handler()
     return run(lambda: serve_handler(handler, arguments.address))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import jwt
 
@@ -17,6 +18,10 @@ from tests.performance.processes import HOST, BenchError, Program, answer_of, li
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+
+
+Callouts = Literal["ours", "empty_grpcio", "empty_own"]
+"""Who listens at the callouts' addresses: our services, or handlers that decide nothing on one of the transports."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Stand:
         self._programs: list[Program] = []
         self._upstream_port = 0
         self._static: Mapping[str, Target] = {}
-        self._gateways: dict[bool, Mapping[str, Target]] = {}
+        self._gateways: dict[Callouts, Mapping[str, Target]] = {}
 
     def __enter__(self) -> "Stand":
         return self
@@ -74,15 +79,15 @@ class Stand:
 
     def no_callout(self) -> Target:
         """The gateway's filter chain on a route that needs no callout."""
-        return self._gateway(empty=False)["open"]
+        return self._gateway("ours")["open"]
 
-    def authz(self, *, empty: bool) -> Target:
-        """The gateway on a route with a token and a limit, judged by our ext_authz or by the empty handler."""
-        return self._gateway(empty=empty)["authz"]
+    def authz(self, callouts: Callouts) -> Target:
+        """The gateway on a route with a token and a limit, judged by our ext_authz or by an empty handler."""
+        return self._gateway(callouts)["authz"]
 
-    def proc(self, *, empty: bool) -> Target:
-        """The gateway on a route that ext_proc answers: from our cache, or the empty handler's constant."""
-        return self._gateway(empty=empty)["cached"]
+    def proc(self, callouts: Callouts) -> Target:
+        """The gateway on a route that ext_proc answers: from our cache, or an empty handler's constant."""
+        return self._gateway(callouts)["cached"]
 
     def _start(self, name: str, command: Sequence[str]) -> Program:
         started = self._running.enter_context(program(name, command, self._folder))
@@ -119,22 +124,26 @@ class Stand:
                 _wait_for_answer(target, self._programs)
         return self._static
 
-    def _gateway(self, *, empty: bool) -> Mapping[str, Target]:
-        """Two gateways of the same gateway.yaml; only who listens at the callouts' addresses differs."""
-        if empty not in self._gateways:
-            self._gateways[empty] = self._start_gateway("empty" if empty else "ours", empty=empty)
-        return self._gateways[empty]
+    def _gateway(self, callouts: Callouts) -> Mapping[str, Target]:
+        """Gateways of the same gateway.yaml; only who listens at the callouts' addresses differs."""
+        if callouts not in self._gateways:
+            self._gateways[callouts] = self._start_gateway(callouts)
+        return self._gateways[callouts]
 
-    def _start_gateway(self, label: str, *, empty: bool) -> Mapping[str, Target]:
+    def _start_gateway(self, label: Callouts) -> Mapping[str, Target]:
+        empty = label != "ours"
         port, xds, authz_port, proc_port = (free_port() for _ in range(4))
         config = self._folder / f"{label}.yaml"
         config.write_text(
             envoys.gateway_yaml(port=port, upstream_port=self._upstream(), authz_port=authz_port, proc_port=proc_port)
         )
         self._start_control_plane(label, config, xds)
-        start_callout = self._start_empty_callout if empty else self._start_our_callout
-        authz = start_callout(f"{label}-ext_authz", "ext_authz", authz_port, xds)
-        proc = start_callout(f"{label}-ext_proc", "ext_proc", proc_port, xds)
+        authz, proc = (
+            self._start_empty_callout(label, module, port)
+            if empty
+            else self._start_our_callout(label, module, port, xds)
+            for module, port in (("ext_authz", authz_port), ("ext_proc", proc_port))
+        )
         envoy = self._start_envoy(f"{label}-envoy", envoys.ads_bootstrap(xds_port=xds))
         base = f"http://{HOST}:{port}"
         targets = {
@@ -167,12 +176,14 @@ class Stand:
     def _start_our_callout(self, label: str, module: str, port: int, xds_port: int) -> Program:
         admin = ["--admin-address", f"{HOST}:{free_port()}"]
         addresses = ["--xds-address", f"{HOST}:{xds_port}", "--address", f"{HOST}:{port}"]
-        started = self._start_python(label, module, *addresses, *admin)
+        started = self._start_python(f"{label}-{module}", module, *addresses, *admin)
         wait_until(lambda: listens(port), f"the listener of {module}", [started])
         return started
 
-    def _start_empty_callout(self, label: str, module: str, port: int, _xds_port: int) -> Program:
-        started = self._start_python(label, "tests.performance.empty_callouts", module, f"{HOST}:{port}")
+    def _start_empty_callout(self, label: Callouts, module: str, port: int) -> Program:
+        transport = "own" if label == "empty_own" else "grpcio"
+        arguments = (module, f"{HOST}:{port}", "--transport", transport)
+        started = self._start_python(f"{label}-{module}", "tests.performance.empty_callouts", *arguments)
         wait_until(lambda: listens(port), f"the listener of the empty {module}", [started])
         return started
 
