@@ -1,7 +1,7 @@
 """A receiver of traces: real OTLP over gRPC, which remembers what it got."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ def otlp_receiver(port: int = 0) -> Iterator[Receiver]:
     receiver = Receiver()
     receiver.held.set()
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Service(receiver), server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Service(receiver), server)  # type: ignore[no-untyped-call]
     receiver.port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
@@ -100,5 +100,5 @@ def _received(resource: Mapping[str, object], span: trace_pb2.Span) -> Received:
     )
 
 
-def _values(attributes: "list[common_pb2.KeyValue]") -> dict[str, object]:
+def _values(attributes: Iterable[common_pb2.KeyValue]) -> dict[str, object]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in attributes}

@@ -159,7 +159,8 @@ def test_edits(stand: Stand, long: bool) -> None:
 def _edit_routes(stand: Stand, count: int) -> None:
     """Paths, headers and time limits of a route that is in use, and routes that come and go."""
     for number in range(count):
-        extra: Document = {"name": f"extra-{number}", "match": {"path": f"/extra/{number}"}, "auth": "none", "service": "new"}
+        matched = {"path": f"/extra/{number}"}
+        extra: Document = {"name": f"extra-{number}", "match": matched, "auth": "none", "service": "new"}
         changed = route(service="old", rewrite={"path_prefix": f"/edit-{number}"}, timeout=f"{10 + number % 7}s")
         stand.edits.routes = [extra, changed]
         stand.edits.make()

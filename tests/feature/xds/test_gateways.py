@@ -147,6 +147,6 @@ async def test_a_folder_without_gateways_is_no_start(tmp_path: Path) -> None:
         await Folder(tmp_path).gateways.start()
     folder = Folder(tmp_path)
     folder.write("edge", FAULTY)
-    with pytest.raises(StartError, match="edge.yaml"):
+    with pytest.raises(StartError, match=r"edge\.yaml"):
         await folder.gateways.start()
     assert not folder.store.is_open
