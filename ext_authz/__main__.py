@@ -24,7 +24,7 @@ from ext_authz.policies import PolicyStore
 from ext_authz.rate_limit_service import RateLimits
 from ext_authz.redis_scripts import usable_scripts
 from ext_authz.redis_sets import RedisNonces, RedisSets, SharedNonces
-from ext_authz.redis_store import RedisStore
+from ext_authz.redis_store import RedisStore, Tuning
 from ext_authz.revocation_polling import RevocationPolling
 from ext_authz.service import Authorization
 from ext_authz.settings import Settings
@@ -63,7 +63,11 @@ async def serve_worker(settings: Settings) -> None:
 
     def open_store(address: RedisAddress) -> RedisStore:
         return RedisStore(
-            usable_scripts(address.url), prefix=address.prefix, name=secrets.token_hex(8), share=settings.share
+            usable_scripts(address.url),
+            prefix=address.prefix,
+            name=secrets.token_hex(8),
+            share=settings.share,
+            tuning=Tuning(timeout_s=settings.store_timeout_s),
         )
 
     stores = SharedStores(open_store)

@@ -30,6 +30,8 @@ class Settings:
     token_cache: int
     share: int
     """How many workers divide the memory limits among themselves."""
+    store_timeout_s: float
+    """How long requests wait for a Redis that holds limits."""
     jwks_allow_http: bool
     jwks_allow_private: bool
     drain_s: float
@@ -62,6 +64,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         limiter_keys=flags.limiter_keys,
         token_cache=flags.token_cache,
         share=flags.share or flags.workers,
+        store_timeout_s=flags.store_timeout,
         jwks_allow_http=flags.jwks_allow_http,
         jwks_allow_private=flags.jwks_allow_private,
         drain_s=flags.drain,
@@ -78,6 +81,7 @@ def worker_arguments(settings: Settings) -> list[list[str]]:
         *dialling_arguments(settings.dialling),
         *("--xds-address", settings.xds_address, "--gateway", settings.gateway, "--share", str(settings.share)),
         *("--limiter-keys", str(settings.limiter_keys), "--token-cache", str(settings.token_cache)),
+        *("--store-timeout", str(settings.store_timeout_s)),
         *("--drain", str(settings.drain_s), "--notice", str(settings.notice_s)),
         *("--log-level", settings.log_level, "--log-format", settings.log_format),
     ]
@@ -151,6 +155,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--limiter-keys", "GATEWAY_AUTHZ_LIMITER_KEYS", "1000000", "rate limit buckets held in memory", int)
     flag("--token-cache", "GATEWAY_AUTHZ_TOKEN_CACHE", "20000", "verified tokens remembered", int)
     flag("--share", "GATEWAY_AUTHZ_SHARE", "0", "stores that divide the limits; 0: the workers", int)
+    flag("--store-timeout", "GATEWAY_AUTHZ_STORE_TIMEOUT", "0.05", "seconds that requests wait for Redis", float)
     switch("--jwks-allow-http", "GATEWAY_AUTHZ_JWKS_ALLOW_HTTP", "fetch key sets over plain http too")
     switch("--jwks-allow-private", "GATEWAY_AUTHZ_JWKS_ALLOW_PRIVATE", "fetch key sets from private addresses too")
     flag("--notice", "GATEWAY_AUTHZ_NOTICE", "1.0", "seconds of NOT_SERVING before calls are refused", float)

@@ -116,7 +116,8 @@ def counted(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("counted")
     with redis_running(redis_server, folder, "--requirepass", PASSWORD) as redis, echo(1) as service:
         made = Stack.make(folder)
-        stack = Stack(made.folder, made.port, {"REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0"})
+        address = {"REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0"}
+        stack = Stack(made.folder, made.port, {**address, "GATEWAY_AUTHZ_STORE_TIMEOUT": "0.3"})
         stack.config.write_text(CONFIG.format(public=stack.port, echo=service.ports[0]))
         started = stack.up("--no-demo")
         assert started.returncode == 0, started.stdout + started.stderr

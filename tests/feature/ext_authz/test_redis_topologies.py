@@ -24,7 +24,7 @@ from tests.redis_servers import RedisServer, redis_running
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis topologies")]
 
 HOUR = 3600
-QUICK = Tuning(timeout_s=0.2, probe_interval_s=0.02, announce_interval_s=0.2)
+QUICK = Tuning(timeout_s=0.5, probe_interval_s=0.02, announce_interval_s=0.2)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
