@@ -17,6 +17,7 @@ from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.services import CalloutEndpoint
 from control_plane.config_file import Recording, Watch
 from control_plane.endpoints import Endpoint, Endpoints
+from control_plane.extra_resources import ExtraResourceError, extra_resources, with_extra
 from control_plane.kubernetes.cluster import Affected, Cluster, Discovered, services_of
 from control_plane.metrics import Metrics
 from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, short_name
@@ -26,6 +27,7 @@ from control_plane.translate import translate
 from control_plane.translate.endpoints import cluster_load_assignment
 from control_plane.translate.patches import PatchError
 from control_plane.validation.admission import Admission, Withheld
+from control_plane.validation.field_rules import FieldRules
 from control_plane.validation.verdicts import Verdicts
 from control_plane.xds.store import Store
 from gateway_runtime.process import StartError
@@ -84,6 +86,8 @@ class _Text:
     gateway: Gateway
     materials: Materials
     warnings: tuple[str, ...]
+    extra: tuple[Resource, ...] = ()
+    """From files beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class Reconciler:
         self._admission = Admission()
         self._verdicts = Verdicts()
         """Of assignments that are served at once, while the admission may be at work in a thread."""
+        self._field_rules = FieldRules()
         self._building = asyncio.Lock()
         self._stale = asyncio.Event()
         self._recording = Recording()
@@ -326,8 +331,12 @@ class Reconciler:
             return _Faulty(tuple(str(fault) for fault in loaded.faults))
         if (fault := self._claim(loaded.gateway.name)) is not None:
             return _Faulty((fault,))
+        try:
+            extra = extra_resources(self._path, loaded.gateway.name, files, self._field_rules)
+        except ExtraResourceError as error:
+            return _Faulty((str(error),))
         gateway = with_callouts(loaded.gateway, self._callouts)
-        return _Text(gateway, loaded.materials, tuple(str(warning) for warning in loaded.warnings))
+        return _Text(gateway, loaded.materials, tuple(str(warning) for warning in loaded.warnings), extra)
 
     async def _translate(self, text: _Text) -> _Built | _Faulty:
         """The snapshot of what the cluster knows at the end, not at the begin: it may change meanwhile."""
@@ -354,6 +363,7 @@ class Reconciler:
     def _built(self, text: _Text, discovered: Discovered) -> _Built:
         materials = {**text.materials, **discovered.materials}
         snapshot = translate(discovered.gateway, discovered.endpoints, materials)
+        snapshot = with_extra(snapshot, text.extra)
         admitted = self._admission.admit(snapshot, self._served.snapshot if self._served is not None else None)
         return _Built(text, discovered, admitted.snapshot, admitted.withheld)
 

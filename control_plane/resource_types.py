@@ -44,15 +44,18 @@ REFERRERS = {
 }
 """By type, the types that name its resources: what is removed stays with an Envoy until those have moved on."""
 
+EXTENSION_CONFIG = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+RUNTIME = PREFIX + "envoy.service.runtime.v3.Runtime"
+VIRTUAL_HOST = PREFIX + "envoy.config.route.v3.VirtualHost"
+EXTRA = frozenset({EXTENSION_CONFIG, RUNTIME, VIRTUAL_HOST})
+"""Not translated from gateway.yaml: they come from files beside it as they are."""
+
 # Types that Envoy may ask for and that we do not serve: they are empty, which ends nobody's stream.
 UNSERVED = frozenset(
     PREFIX + name
     for name in (
-        "envoy.config.core.v3.TypedExtensionConfig",
         "envoy.config.endpoint.v3.LbEndpoint",
         "envoy.config.route.v3.ScopedRouteConfiguration",
-        "envoy.config.route.v3.VirtualHost",
-        "envoy.service.runtime.v3.Runtime",
     )
 )
 

@@ -8,13 +8,13 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
-from control_plane.resource_types import DELIVERY_ORDER, UNSERVED, NodeKind
+from control_plane.resource_types import DELIVERY_ORDER, EXTRA, UNSERVED, NodeKind
 from control_plane.xds.delta import DeltaSubscription
 from control_plane.xds.session import Node
 from control_plane.xds.sotw import SotwSubscription
 from control_plane.xds.subscription import Answer, Subscription
 
-_TYPES = frozenset(DELIVERY_ORDER) | UNSERVED
+_TYPES = frozenset(DELIVERY_ORDER) | EXTRA | UNSERVED
 
 
 class BadRequestError(Exception):

@@ -17,9 +17,12 @@ from control_plane.metrics import Metrics
 from control_plane.resource_types import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    EXTENSION_CONFIG,
     LISTENER,
     ROUTE_CONFIGURATION,
+    RUNTIME,
     SECRET,
+    VIRTUAL_HOST,
     NodeKind,
 )
 from control_plane.translate.proxyless import for_grpc
@@ -36,6 +39,7 @@ from gateway_runtime.telemetry import logger
 R = TypeVar("R")
 
 _AGGREGATED = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_EXTENSIONS = "envoy.service.extension.v3.ExtensionConfigDiscoveryService"
 _METHODS = (
     (_AGGREGATED, "StreamAggregatedResources", SotwVariant, None),
     (_AGGREGATED, "DeltaAggregatedResources", DeltaVariant, None),
@@ -49,6 +53,11 @@ _METHODS = (
     ("envoy.service.route.v3.RouteDiscoveryService", "DeltaRoutes", DeltaVariant, ROUTE_CONFIGURATION),
     ("envoy.service.secret.v3.SecretDiscoveryService", "StreamSecrets", SotwVariant, SECRET),
     ("envoy.service.secret.v3.SecretDiscoveryService", "DeltaSecrets", DeltaVariant, SECRET),
+    (_EXTENSIONS, "StreamExtensionConfigs", SotwVariant, EXTENSION_CONFIG),
+    (_EXTENSIONS, "DeltaExtensionConfigs", DeltaVariant, EXTENSION_CONFIG),
+    ("envoy.service.runtime.v3.RuntimeDiscoveryService", "StreamRuntime", SotwVariant, RUNTIME),
+    ("envoy.service.runtime.v3.RuntimeDiscoveryService", "DeltaRuntime", DeltaVariant, RUNTIME),
+    ("envoy.service.route.v3.VirtualHostDiscoveryService", "DeltaVirtualHosts", DeltaVariant, VIRTUAL_HOST),
 )
 
 _API_TYPES = {
