@@ -57,6 +57,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            _hand_to_loop(runner.get_loop(), signal.SIGUSR1, signal.SIGUSR2)
             runner.run(main())
     except (Shutdown, KeyboardInterrupt):
         return 0
@@ -65,6 +66,14 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     except BaseExceptionGroup as group:
         return _exit_status(group)
     return 0
+
+
+def _hand_to_loop(loop: asyncio.AbstractEventLoop, *signals: signal.Signals) -> None:
+    """Handlers that were set before the loop ran would wait for its next event: uvloop wakes only for its own."""
+    for number in signals:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            loop.add_signal_handler(number, handler, number, None)
 
 
 def _exit_status(group: BaseExceptionGroup) -> int:

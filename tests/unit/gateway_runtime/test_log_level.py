@@ -6,11 +6,10 @@ import sys
 
 PROGRAM = """
 import asyncio, logging, sys
-import uvloop
+from gateway_runtime.process import run
 from gateway_runtime.telemetry import configure_logging, logger
 
 async def main():
-    configure_logging("info", "json", process="test")
     log = logger("test")
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -19,7 +18,8 @@ async def main():
         logging.getLogger("library").debug("quiet library %s", line)
         log.info(f"loud {line}")
 
-uvloop.run(main())
+configure_logging("info", "json", process="test")
+sys.exit(run(main))
 """
 
 
