@@ -145,11 +145,11 @@ def stand(tmp_path: Path, envoy_binary: str, variant: str) -> Iterator[Stand]:
 def test_edits(stand: Stand, long: bool) -> None:
     """Routes, a canary, a service that goes in the edit that leaves it, limits, endpoints and the listener itself."""
     with stand.loaded():
-        _edit_routes(stand, 200 if long else 8)
+        _edit_routes(stand, 200 if long else 4)
         _move_canary(stand, 20 if long else 4)
-        _repoint(stand, 20 if long else 3)
-        _edit_clusters(stand, 20 if long else 3)
-        _churn_endpoints(stand, 30.0 if long else 2.0)
+        _repoint(stand, 20 if long else 2)
+        _edit_clusters(stand, 20 if long else 2)
+        _churn_endpoints(stand, 30.0 if long else 1.0)
         _edit_listener(stand, 20 if long else 2)
 
     for kind in ("cluster_manager.cds", "listener_manager.lds"):
@@ -309,7 +309,7 @@ def test_policies_of_two_replicas(tmp_path: Path, envoy_binary: str, long: bool)
         headers = {"authorization": f"Bearer {token}"}
         until(_answers(edits.url + "/app", headers), "the gateway answers")
         with load(edits.url + "/app", clients=4, pause_s=0.01, headers=headers) as tally:
-            for number in range(200 if long else 6):
+            for number in range(200 if long else 4):
                 _set_policy(edits, number + 1)
                 edits.make()
                 tally.until_more(10)
