@@ -131,6 +131,7 @@ def _bootstrap(plan: Plan) -> str:
         node_id=f"{plan.gateway.name}-{socket.gethostname()}",
         xds_host=LOOPBACK,
         xds_port=ports.xds,
+        xds_token=plan.environment.get("GATEWAY_XDS_TOKEN", ""),
         admin_address=LOOPBACK,
         admin_port=ports.envoy_admin,
         status_address=LOOPBACK,
