@@ -21,6 +21,4 @@ def _redis(gateway: Gateway) -> Iterable[Path]:
     return [("stores", "cache")] if gateway.stores.cache == "redis" else []
 
 
-NOT_ENFORCED: tuple[Feature, ...] = (
-    Feature("the cache's store is memory", _redis),
-)
+NOT_ENFORCED: tuple[Feature, ...] = (Feature("the cache's store is memory", _redis),)
