@@ -18,9 +18,12 @@ from typing import Protocol
 from tests.performance.processes import BenchError
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WRK_PACKAGE = "wrk"
-_WRK_LIBRARIES = ("libluajit-5.1-2", "libluajit2-5.1-2")
-"""Debian has two packages of the same library; either does."""
+_WRK_PACKAGE = "wrk=4.1.0-3+b2"
+_WRK_LIBRARIES = (
+    "libluajit-5.1-2=2.1.0~beta3+git20220320+dfsg-4.1+deb12u1",
+    "libluajit2-5.1-2=2.1-20230119-1",
+)
+"""Debian has two packages of the same library; either does. A release that has others than these gets k6."""
 
 
 @dataclass(frozen=True, slots=True)
