@@ -182,8 +182,11 @@ class RedisStore:
             self.call_seconds += (self._monotonic_ns() - started_ns) / 1e9
 
     def _judged(self, split: Sequence[Sequence[Charge]], outcomes: list[list[Result]], waiting: _Waiting) -> Verdict:
-        charges = [charge for group in split for charge in group]
-        flat = [outcome for each in outcomes for outcome in each]
+        if len(split) == 1:
+            charges, flat = split[0], outcomes[0]
+        else:
+            charges = [charge for group in split for charge in group]
+            flat = [outcome for each in outcomes for outcome in each]
         judged = verdict(charges, flat)
         if not judged.admitted:
             for charge, (used_us, wait_us) in zip(charges, flat, strict=True):

@@ -1,12 +1,13 @@
 """Charges as the script takes them, and its results as a verdict."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from ext_authz.limiter.charges import Charge, Standing, Verdict
+from ext_authz.limiter.charges import Charge, Verdict
 from ext_authz.limiter.gcra import standing
 from ext_authz.limiter.script import ENTRY, LARGEST_US, RESULT, Flag
-from policy.quotas import Limit
+from policy.quotas import Limit, Quota
 
 Result = tuple[float, float]
 """As `script.RESULT`."""
@@ -25,17 +26,21 @@ def bucket_name(prefix: str, limit: str, key: str) -> bytes:
 
 
 def part(prefix: str, charges: Sequence[Charge]) -> Part:
-    keys: list[bytes] = []
-    entries = b""
-    last = len(charges) - 1
-    for index, (limit, quota, key) in enumerate(charges):
-        flags = Flag.LAST.value if index == last else 0
-        if limit.shadow:
-            flags |= 2
-        keys.append(bucket_name(prefix, limit.name, key))
-        amount_us = limit.cost * quota.interval_us
-        entries += ENTRY.pack(flags, min(amount_us, LARGEST_US), min(quota.capacity_us, LARGEST_US))
-    return Part(tuple(keys), entries)
+    last = charges[-1]
+    keys = tuple([bucket_name(prefix, limit.name, key) for limit, _, key in charges])
+    if len(charges) == 1:
+        return Part(keys, _entry(last.limit, last.quota, True))
+    entries = [_entry(limit, quota, False) for limit, quota, _ in charges[:-1]]
+    entries.append(_entry(last.limit, last.quota, True))
+    return Part(keys, b"".join(entries))
+
+
+@lru_cache(maxsize=4096)
+def _entry(limit: Limit, quota: Quota, is_last: bool) -> bytes:
+    """What a limit asks for does not change from request to request."""
+    flags = (Flag.LAST if is_last else 0) | (Flag.SHADOW if limit.shadow else 0)
+    amount_us = limit.cost * quota.interval_us
+    return ENTRY.pack(flags, min(amount_us, LARGEST_US), min(quota.capacity_us, LARGEST_US))
 
 
 def single(key: bytes, flag: Flag, amount_us: float, capacity_us: float) -> Part:
@@ -57,16 +62,18 @@ def by_caller(charges: Sequence[Charge]) -> list[list[Charge]]:
 
 def verdict(charges: Iterable[Charge], outcomes: Iterable[Result]) -> Verdict:
     """The verdict on one request: the longest wait of those that refuse, else the least that is left."""
-    refused: Standing | None = None
-    tightest: Standing | None = None
+    least, told, longest_wait = float("inf"), None, 0.0
     would_refuse: tuple[Limit, ...] = ()
-    for (limit, quota, _), (used, wait) in zip(charges, outcomes, strict=True):
+    for charge, outcome in zip(charges, outcomes, strict=True):
+        used, wait = outcome
+        limit, quota, _ = charge
         if limit.shadow:
             would_refuse += (limit,) if wait else ()
-            continue
-        stands = standing(limit, quota, int(used), 0, int(wait))
-        if not wait:
-            tightest = stands if tightest is None or stands.remaining < tightest.remaining else tightest
-        elif refused is None or stands.retry_after_us > refused.retry_after_us:
-            refused = stands
-    return Verdict(refused is None, tightest if refused is None else refused, would_refuse)
+        elif wait > longest_wait:
+            longest_wait, told = wait, (charge, outcome)
+        elif not longest_wait and (left := (quota.capacity_us - used) // (quota.interval_us or 1)) < least:
+            least, told = left, (charge, outcome)
+    if told is None:
+        return Verdict(True, None, would_refuse)
+    (limit, quota, _), (used, wait) = told
+    return Verdict(not wait, standing(limit, quota, int(used), 0, int(wait)), would_refuse)
