@@ -5,6 +5,7 @@ those of a node in one write. Everything about connections, logins and topology 
 may have been done, but for a connection that was found closed.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
@@ -314,3 +315,14 @@ async def asked(answer: Awaitable[Any]) -> Any:
         raise StoreError("TimeoutError", is_slow=True) from None
     except (RedisError, RedisClusterException, OSError) as error:  # a cluster that is away is no RedisError
         raise StoreError(type(error).__name__) from error
+
+
+def raise_if_cancelled() -> None:
+    """A cancellation that redis-py has swallowed ends the task all the same.
+
+    It looks at an idle connection under `asyncio.timeout(0)`, which takes a cancellation that was already on its way
+    for its own (seen with CPython 3.11); without this, a process would not end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -17,7 +17,7 @@ from ext_authz.limiter.denied import DeniedBuckets
 from ext_authz.limiter.fallback import Fallback
 from ext_authz.limiter.parts import Part, Result, bucket_name, by_caller, part, results, single, verdict
 from ext_authz.limiter.script import Flag
-from ext_authz.redis_scripts import Scripts, StoreError
+from ext_authz.redis_scripts import Scripts, StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
 
 
@@ -123,7 +123,7 @@ class RedisStore:
                     while self._waiting or self._refunds:
                         refunds = self._some_refunds()
                         await self._send(self._batch(self._tuning.keys_per_call - len(refunds)), refunds)
-                        _raise_if_cancelled()
+                        raise_if_cancelled()
         finally:
             self._breaker.failed(for_certain=True)  # whoever still holds this store is answered without it
             self._fail_waiting()
@@ -259,10 +259,10 @@ class RedisStore:
             except StoreError as error:
                 if self._breaker.failed(for_certain=not error.is_slow):
                     self._log.warning("rate_limit_store_down", reason=str(error), replicas=self.replicas)
-                _raise_if_cancelled()
+                raise_if_cancelled()
                 await self._rest()
                 continue
-            _raise_if_cancelled()
+            raise_if_cancelled()
             if self._breaker.is_open:
                 self._breaker.close()
                 self._log.info("rate_limit_store_up", replicas=self.replicas)
@@ -310,14 +310,3 @@ class RedisStore:
 
     def _now_us(self) -> int:
         return self._monotonic_ns() // 1000
-
-
-def _raise_if_cancelled() -> None:
-    """A cancellation that redis-py has swallowed ends the task all the same.
-
-    It looks at an idle connection under `asyncio.timeout(0)`, which takes a cancellation that was already on its way
-    for its own (seen with CPython 3.11); without this, a process would not end.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ext_authz.jwt.revocation import Revocations
-from ext_authz.redis_scripts import StoreError
+from ext_authz.redis_scripts import StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
 from policy.stores import RevocationList
 
@@ -94,6 +94,7 @@ class RevocationPolling:
                     if changed or failing:
                         self._log.info("revocations_read", key=source.key, members=len(members))
                     failing = False
+                raise_if_cancelled()
                 await asyncio.sleep(self._interval_s)
         finally:
             await reader.close()
