@@ -4,9 +4,10 @@
 
 FROM python:3.11.14-slim-bookworm AS python-packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements/runtime.lock /tmp/runtime.lock
+COPY requirements/runtime.lock requirements/last.lock /tmp/
 RUN python -m venv /opt/gateway \
     && /opt/gateway/bin/pip install --require-hashes --only-binary :all: -r /tmp/runtime.lock \
+    && /opt/gateway/bin/pip install --require-hashes --only-binary :all: --no-deps --force-reinstall -r /tmp/last.lock \
     && /opt/gateway/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11.14-slim-bookworm AS envoy-binary

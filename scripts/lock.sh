@@ -11,3 +11,10 @@ pin() {
 
 pin requirements/dev.lock --extra test --extra dev
 pin requirements/runtime.lock # what the images hold
+
+# xds-protos ships an older copy of opentelemetry/proto: whichever of the two is installed last wins, so this one is
+# installed once more, after everything else.
+{
+    echo "# From runtime.lock; installed again after it, over the older copy of these modules in xds-protos (make lock)."
+    awk '/^opentelemetry-proto==/ {found = 1} found {print} found && !/\\$/ {exit}' requirements/runtime.lock
+} >requirements/last.lock

@@ -57,12 +57,13 @@ install() {
 }
 
 project() {
-    made project requirements/dev.lock pyproject.toml && [ -x .venv/bin/gatewayctl ] && return
+    made project requirements/dev.lock requirements/last.lock pyproject.toml && [ -x .venv/bin/gatewayctl ] && return
     say "Python packages of the project (.venv, a minute)"
     make_venv .venv
     install .venv "the Python packages" --require-hashes -r requirements/dev.lock
+    install .venv "opentelemetry-proto" --no-deps --force-reinstall --require-hashes -r requirements/last.lock
     install .venv "the project itself" --no-deps --no-build-isolation --editable .
-    stamp project requirements/dev.lock pyproject.toml
+    stamp project requirements/dev.lock requirements/last.lock pyproject.toml
 }
 
 envoy() {

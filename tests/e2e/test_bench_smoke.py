@@ -38,4 +38,4 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
 
     assert [case.name for case in CASES] == [sample.case for sample in samples]
     assert all(case.title in text for case in CASES)
-    assert 7 == len(ratios(samples))
+    assert 9 == len(ratios(samples))
