@@ -1,8 +1,9 @@
 """A client of an xDS server that does what a test tells it: subscribe, acknowledge, refuse, fall silent, come back."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 import grpc
@@ -11,7 +12,9 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-_ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+from gateway_runtime.transport import PLAIN, Dialling
+
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 _Response = TypeVar("_Response", discovery_pb2.DiscoveryResponse, discovery_pb2.DeltaDiscoveryResponse)
 
@@ -120,7 +123,7 @@ async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def sotw(
-    opened: grpc.aio.Channel, sender: base_pb2.Node | None = None, method: str = _ADS + "StreamAggregatedResources"
+    opened: grpc.aio.Channel, sender: base_pb2.Node | None = None, method: str = ADS + "StreamAggregatedResources"
 ) -> SotwProbe:
     call = opened.stream_stream(
         method,
@@ -131,7 +134,7 @@ def sotw(
 
 
 def delta(
-    opened: grpc.aio.Channel, sender: base_pb2.Node | None = None, method: str = _ADS + "DeltaAggregatedResources"
+    opened: grpc.aio.Channel, sender: base_pb2.Node | None = None, method: str = ADS + "DeltaAggregatedResources"
 ) -> DeltaProbe:
     call = opened.stream_stream(
         method,
@@ -139,3 +142,31 @@ def delta(
         response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
     )()
     return DeltaProbe(call, sender if sender is not None else node())
+
+
+async def code_of(address: str, method: str, request: bytes, dialling: Dialling = PLAIN) -> grpc.StatusCode:
+    """How a stream of one request ends that the server may refuse before it has read it.
+
+    With grpcio's synchronous client: that of grpc.aio says INTERNAL, whatever the server said, when the end of the
+    stream overtakes a message on its way out (`set_internal_error` of grpc/aio/_call.py).
+    """
+
+    def ended() -> grpc.StatusCode:
+        with _synchronous(address, dialling) as opened:
+            multi: grpc.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(method)
+            call = multi(iter([request]), metadata=dialling.metadata(), timeout=LIMIT_S)
+            with suppress(grpc.RpcError):
+                deque(call, maxlen=0)
+            code: grpc.StatusCode = call.code()
+            return code
+
+    return await asyncio.to_thread(ended)
+
+
+def _synchronous(address: str, dialling: Dialling) -> grpc.Channel:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if dialling.tls is None:
+        return grpc.insecure_channel(address, options=options)
+    material = dialling.tls.read()
+    credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.certificate)
+    return grpc.secure_channel(address, credentials, options=options)

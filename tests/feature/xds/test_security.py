@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -18,7 +18,7 @@ from control_plane.xds.server import _METHODS as METHODS
 from gateway_runtime.transport import Dialling, TlsFiles, server_credentials
 from gateway_runtime.xds_client import XdsClient
 from tests.certificates import Authority, Files
-from tests.feature.xds.probe import LIMIT_S, delta, node, sotw
+from tests.feature.xds.probe import LIMIT_S, code_of, delta, node, sotw
 from tests.feature.xds.serving import QUICK, Serving, cluster, policy, serving
 from tests.feature.xds.test_process import control_plane, ended, get
 from tests.feature.xds.test_reconciler import GOOD
@@ -68,12 +68,7 @@ async def test_without_a_certificate_nobody_connects(secured: Serving, authority
     stranger = Authority(authority.file.parent, "stranger").issue("strange", ENVOY)
     trusting = Files(authority.file, stranger.certificate, stranger.key)
     for dialling in (Dialling(), Dialling(tls(trusting))):
-        async with dialled(secured.address, dialling) as channel:
-            probe = delta(channel)
-            with suppress(grpc.aio.AioRpcError):
-                await probe.subscribe(CLUSTER)
-
-            assert grpc.StatusCode.UNAVAILABLE == (await probe.status())[0]
+        assert grpc.StatusCode.UNAVAILABLE == await code_of(secured.address, _ALL[0], b"", dialling)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +91,9 @@ async def test_every_method_asks_alike(method: str) -> None:
     async with serving(QUICK, access=Access(token="right")) as running:
         running.publish(cluster("a"))
         for token, expected in (("", False), ("wrong", False), ("right", True)):
-            async with dialled(running.address, Dialling()) as channel:
-                call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(method)(
-                    metadata=Dialling(token=token).metadata()
-                )
-                code = await _code(call)
+            code = await code_of(running.address, method, b"\xff", Dialling(token=token))
 
             assert expected == (code is not grpc.StatusCode.UNAUTHENTICATED)
-
-
-async def _code(call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> grpc.StatusCode:
-    """Sends what is no request: whoever is let in is told that."""
-    async with asyncio.timeout(LIMIT_S):
-        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            await call.write(b"\xff")
-        return await call.code()
 
 
 async def test_secrets_go_only_to_those_whose_credential_is_for_them(authority: Authority) -> None:
