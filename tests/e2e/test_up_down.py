@@ -160,6 +160,7 @@ def test_nothing_is_left_when_the_terminal_dies(own: Stack) -> None:
     """The terminal's end (SIGHUP) stops everything, though nobody can be told any more."""
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `up` respects nohup, and the tests may run under it
         os.chdir(CHECKOUT)
         os.execve(GATEWAYCTL[0], own.command(), own.variables())
     printed = b""
