@@ -1,42 +1,88 @@
-"""Drives a decision whose buckets are elsewhere; the rules themselves are `decision.decision_steps`, as for memory."""
+"""Drives a decision whose stores are elsewhere; the rules themselves are `decision.decision_steps`, as for memory.
 
-from ext_authz.credentials import Authenticator
-from ext_authz.decision import Decision, Now, decision_steps
-from ext_authz.limiter.charges import AsyncStore, Verdict
+What a store answers later resumes the decision from the store's own callback: a task for each check would cost as much
+as the check.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ext_authz.decision import Decision, Now, Step, Steps
+from ext_authz.limiter.charges import AsyncStore, Pending, Verdict
 from ext_authz.nonces import MemoryNonces, NonceStore, NonceVerdict
-from ext_authz.request import Request
 from ext_authz.signatures import NonceUse
-from policy.authz import Policy
 
 
-async def decide_shared(
-    policy: Policy,
-    request: Request,
-    now: Now,
-    authenticator: Authenticator,
-    store: AsyncStore,
-    nonces: MemoryNonces | None = None,
-    shared_nonces: NonceStore | None = None,
-) -> Decision:
-    """As `decision.decide`, waiting where the store has to be asked."""
-    steps = decision_steps(policy, request, now, authenticator)
-    try:
-        step = next(steps)
-        while True:
-            if isinstance(step, NonceUse):
-                step = steps.send(await _freshness(step, now, nonces, shared_nonces))
-                continue
-            verdict = store.charge(step, now.monotonic_us)
-            step = steps.send(verdict if isinstance(verdict, Verdict) else await verdict)
-    except StopIteration as stop:
-        decision: Decision = stop.value
-        return decision
+class Stores(NamedTuple):
+    """Whom the steps of a decision ask."""
+
+    limiter: AsyncStore
+    nonces: MemoryNonces | None = None
+    shared_nonces: NonceStore | None = None
 
 
-async def _freshness(
-    nonce: NonceUse, now: Now, nonces: MemoryNonces | None, shared_nonces: NonceStore | None
-) -> NonceVerdict:
-    """Whether it is used for the first time; without the store that has to know, nobody can tell."""
-    if nonce.store is not None:
-        return NonceVerdict.UNKNOWN if shared_nonces is None else await shared_nonces.use(nonce)
-    return NonceVerdict.UNKNOWN if nonces is None else nonces.use_at(nonce, now.unix_s)
+class Driving:
+    """One decision on its way."""
+
+    __slots__ = ("_now", "_on_end", "_steps", "_stores", "_task")
+
+    def __init__(self, steps: Steps, now: Now, stores: Stores, on_end: Callable[[Decision | Exception], None]) -> None:
+        """
+        Args:
+            on_end: is told the decision, or why there is none, if `start` has not returned or raised it. Must not raise.
+        """
+        self._steps = steps
+        self._now = now
+        self._stores = stores
+        self._on_end = on_end
+        self._task: asyncio.Task[NonceVerdict] | None = None
+
+    def start(self) -> Decision | None:
+        """The decision, if no store has to be waited for."""
+        return self._go(None)
+
+    def _go(self, answer: Verdict | NonceVerdict | None) -> Decision | None:
+        try:
+            step = self._steps.send(answer) if answer is not None else next(self._steps)
+            while True:
+                answer = self._asked(step)
+                if answer is None:
+                    return None
+                step = self._steps.send(answer)
+        except StopIteration as stop:
+            decision: Decision = stop.value
+            return decision
+
+    def _resume(self, answer: Verdict | NonceVerdict) -> None:
+        try:
+            decision = self._go(answer)
+        except Exception as error:
+            self._on_end(error)
+            return
+        if decision is not None:
+            self._on_end(decision)
+
+    def _asked(self, step: Step) -> Verdict | NonceVerdict | None:
+        """None: `_resume` will be called."""
+        if isinstance(step, NonceUse):
+            return self._freshness(step)
+        verdict: Verdict | Pending = self._stores.limiter.charge(step, self._now.monotonic_us)
+        if isinstance(verdict, Verdict):
+            return verdict
+        verdict.then(self._resume)
+        return None
+
+    def _freshness(self, nonce: NonceUse) -> NonceVerdict | None:
+        """Whether it is used for the first time; without the store that has to know, nobody can tell."""
+        if nonce.store is None:
+            nonces = self._stores.nonces
+            return NonceVerdict.UNKNOWN if nonces is None else nonces.use_at(nonce, self._now.unix_s)
+        if self._stores.shared_nonces is None:
+            return NonceVerdict.UNKNOWN
+        self._task = asyncio.ensure_future(self._stores.shared_nonces.use(nonce))
+        self._task.add_done_callback(self._known)
+        return None
+
+    def _known(self, task: "asyncio.Task[NonceVerdict]") -> None:
+        self._resume(NonceVerdict.UNKNOWN if task.cancelled() or task.exception() is not None else task.result())

@@ -7,9 +7,9 @@ call carries one request when there is little to do and many when there is much,
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Never
+from typing import Any, NamedTuple, Never
 
 from ext_authz.limiter.breaker import Breaker
 from ext_authz.limiter.charges import Charge, Verdict
@@ -41,9 +41,40 @@ class Tuning:
     """Buckets of the time without Redis."""
 
 
+class PendingVerdict:
+    """See `charges.Pending`: a future and a task for each check would cost more than the check."""
+
+    __slots__ = ("_resume", "_verdict")
+
+    def __init__(self) -> None:
+        self._resume: Callable[[Verdict], None] | None = None
+        self._verdict: Verdict | None = None
+
+    def then(self, resume: Callable[[Verdict], None]) -> None:
+        if self._verdict is not None:
+            resume(self._verdict)
+        else:
+            self._resume = resume
+
+    def done(self) -> bool:
+        return self._verdict is not None
+
+    def set(self, verdict: Verdict) -> None:
+        """The verdict; the first one counts."""
+        if self._verdict is None:
+            self._verdict = verdict
+            if self._resume is not None:
+                self._resume(verdict)
+
+    def __await__(self) -> Generator[Any, None, Verdict]:
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.then(lambda verdict: None if future.done() else future.set_result(verdict))  # the caller may have gone
+        return future.__await__()
+
+
 class _Waiting(NamedTuple):
     charges: Sequence[Charge]
-    answer: asyncio.Future[Verdict]
+    answer: PendingVerdict
     asked_us: int
 
 
@@ -100,14 +131,14 @@ class RedisStore:
     def fallback(self) -> Fallback:
         return self._fallback
 
-    def charge(self, charges: Sequence[Charge], now_us: int) -> "Verdict | asyncio.Future[Verdict]":
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | PendingVerdict:
         """Take the cost of every charge, or of none if a limit that is enforced refuses."""
         known = self._denied.verdict(charges, now_us)
         if known is not None:
             return known
         if self._breaker.is_open or len(self._waiting) >= self._tuning.most_waiting:
             return self._without_redis(charges, now_us)
-        answer = asyncio.get_running_loop().create_future()
+        answer = PendingVerdict()
         self._waiting.append(_Waiting(charges, answer, now_us))
         self._work.set()
         return answer
@@ -161,9 +192,9 @@ class RedisStore:
             if None in outcomes:
                 failed = True
                 self._give_back(split, outcomes)
-                self._answer(waiting, self._without_redis(waiting.charges, self._now_us()))
+                waiting.answer.set(self._without_redis(waiting.charges, self._now_us()))
             else:
-                self._answer(waiting, self._judged(split, [results(reply) for reply in outcomes if reply], waiting))
+                waiting.answer.set(self._judged(split, [results(reply) for reply in outcomes if reply], waiting))
         if not failed:
             self._breaker.succeeded()
         elif self._breaker.failed(for_certain=False):
@@ -230,12 +261,7 @@ class RedisStore:
 
     def _fail_all(self, batch: Sequence[_Waiting]) -> None:
         for waiting in batch:
-            self._answer(waiting, self._without_redis(waiting.charges, self._now_us()))
-
-    @staticmethod
-    def _answer(waiting: _Waiting, judged: Verdict) -> None:
-        if not waiting.answer.done():  # the caller may have gone
-            waiting.answer.set_result(judged)
+            waiting.answer.set(self._without_redis(waiting.charges, self._now_us()))
 
     def _without_redis(self, charges: Sequence[Charge], now_us: int) -> Verdict:
         judged = self._fallback.charge(charges, now_us, max(self.replicas, self._share))

@@ -1,4 +1,4 @@
-"""envoy.service.auth.v3.Authorization over bytes: decode, decide, encode; the only place that waits."""
+"""envoy.service.auth.v3.Authorization over bytes: decode, decide, encode."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
-from ext_authz.decision import Allow, Decision, Deny, Now, decide
-from ext_authz.driving import decide_shared
+from ext_authz.decision import Allow, Decision, Deny, Now, decide, decision_steps
+from ext_authz.driving import Driving, Stores
 from ext_authz.limiter.charges import AsyncStore, Store
 from ext_authz.metrics import Metrics
 from ext_authz.nonces import MemoryNonces, NonceStore
@@ -34,6 +34,12 @@ class PolicySource(Protocol):
     """What can bring a policy by name (gateway_runtime.xds_client.XdsClient)."""
 
     async def request(self, type_url: str, name: str) -> None: ...
+
+
+class ReplyingCall(Call, Protocol):
+    """A call that can be answered after `check` has returned."""
+
+    def reply(self, message: bytes) -> None: ...
 
 
 class Authorization:
@@ -78,10 +84,11 @@ class Authorization:
         """For `Http2Server`; messages stay bytes on both sides."""
         return {f"/{_CHECK}": Unary(self.check)}
 
-    def check(self, message: bytes, call: Call) -> bytes | Coroutine[Any, Any, bytes]:
+    def check(self, message: bytes, call: ReplyingCall) -> bytes | None | Coroutine[Any, Any, bytes | None]:
         """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises.
 
-        At once; a coroutine only where a policy, Redis or a shared nonce has to be waited for.
+        At once; None where a shared store has to be asked, then `call.reply` gets the answer; a coroutine only where a
+        policy has to be waited for.
         """
         started_ns = self._monotonic_ns()
         span = self._tracing.of_call(_CHECK, call) if self._tracing.is_on else None
@@ -89,8 +96,10 @@ class Authorization:
         try:
             request = parse(message)
             loaded = self._policies.get(request.policy)
-            if loaded is None or self._waits(loaded.policy):
-                return self._later(request, loaded, started_ns, span)
+            if loaded is None:
+                return self._later(request, started_ns, span, call)
+            if self._waits(loaded.policy):
+                return self._driven(request, loaded, started_ns, span, call)
             now = Now(self._unix_s(), started_ns // 1000)
             decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
             reason, answer = self._answer(decision, request, loaded)
@@ -103,19 +112,46 @@ class Authorization:
             policy.authentication is not None and bool(policy.authentication.nonce_stores)
         )
 
-    async def _later(self, request: Request, loaded: LoadedPolicy | None, started_ns: int, span: Span | None) -> bytes:
+    async def _later(self, request: Request, started_ns: int, span: Span | None, call: ReplyingCall) -> bytes | None:
+        """The policy has not come yet."""
+        outcome: Decision | Exception = Deny(Reason.UNKNOWN_POLICY)
+        loaded: LoadedPolicy | None = None
         try:
-            loaded = loaded or await self._awaited(request.policy)
-            decision: Decision = Deny(Reason.UNKNOWN_POLICY)
+            loaded = await self._awaited(request.policy)
             if loaded is not None:
-                store = loaded.policy.rate_limit_store
-                decision = await decide_shared(
-                    *(loaded.policy, request, Now(self._unix_s(), started_ns // 1000), self._authenticator),
-                    (self._shared_store(store) if store is not None else None) or self._limiter,
-                    nonces=self._nonces,
-                    shared_nonces=self._shared_nonces,
-                )
-            reason, answer = self._answer(decision, request, loaded)
+                return self._driven(request, loaded, started_ns, span, call)
+        except Exception as error:
+            outcome = error
+        return self._ended(outcome, request, loaded, started_ns, span)
+
+    def _driven(
+        self, request: Request, loaded: LoadedPolicy, started_ns: int, span: Span | None, call: ReplyingCall
+    ) -> bytes | None:
+        """Ask the stores of the policy; None: they have to be waited for."""
+        policy = loaded.policy
+        now = Now(self._unix_s(), started_ns // 1000)
+        shared = self._shared_store(policy.rate_limit_store) if policy.rate_limit_store is not None else None
+        driving = Driving(
+            decision_steps(policy, request, now, self._authenticator),
+            now,
+            Stores(shared or self._limiter, self._nonces, self._shared_nonces),
+            lambda outcome: call.reply(self._ended(outcome, request, loaded, started_ns, span)),
+        )
+        decision = driving.start()
+        return None if decision is None else self._ended(decision, request, loaded, started_ns, span)
+
+    def _ended(
+        self,
+        outcome: Decision | Exception,
+        request: Request,
+        loaded: LoadedPolicy | None,
+        started_ns: int,
+        span: Span | None,
+    ) -> bytes:
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            reason, answer = self._answer(outcome, request, loaded)
         except Exception:
             reason, answer = self._failed(request)
         return self._counted(reason, answer, request, started_ns, span)

@@ -1,6 +1,6 @@
 """What a limiter is asked and what it answers."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from policy.quotas import Limit, Quota
@@ -47,8 +47,15 @@ class Store(Protocol):
         """Take the cost of every charge, or of none if one of them refuses."""
 
 
+class Pending(Awaitable[Verdict], Protocol):
+    """A verdict that is on its way. It always comes."""
+
+    def then(self, resume: Callable[[Verdict], None]) -> None:
+        """Call `resume` with it, once, as soon as it is there; no task has to wait. `resume` must not raise."""
+
+
 class AsyncStore(Protocol):
     """Buckets that others share; an answer that needs no round trip is given at once."""
 
-    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | Awaitable[Verdict]:
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | Pending:
         """Take the cost of every charge, or of none if one of them refuses; never fails, never waits for long."""

@@ -1,6 +1,6 @@
 """Methods written as coroutines, on top of calls: unary ones, and streams that read and write.
 
-A unary method may also answer at once, without a coroutine: then there is no task for its call.
+A unary method may also answer at once, or by itself later, without a coroutine: then there is no task for its call.
 """
 
 import asyncio
@@ -13,8 +13,25 @@ import grpc
 from gateway_runtime.http2.connection import INTERNAL, Call
 from gateway_runtime.telemetry import logger
 
-Answer = Callable[[bytes, Call], bytes | Coroutine[Any, Any, bytes]]
-"""The answer at once, or a coroutine where something has to be waited for."""
+Answer = Callable[[bytes, Call], bytes | None | Coroutine[Any, Any, bytes | None]]
+"""The answer at once, or a coroutine where something has to be waited for. None: the method keeps the call and answers
+it by `Call.reply`, which does nothing if the caller has gone by then."""
+
+
+class _Answering:
+    """What receives for a call that its method will answer by itself: nothing that matters."""
+
+    def receive(self, call: Call, message: bytes) -> None:
+        """A second message of a unary call."""
+
+    def half_close(self, call: Call) -> None:
+        """The caller has no more to say."""
+
+    def cancel(self, call: Call) -> None:
+        """The call is closed, so its answer will be dropped."""
+
+
+_ANSWERING = _Answering()
 
 
 class Unary:
@@ -33,6 +50,8 @@ class Unary:
         answer = self._answer(message, call)
         if type(answer) is bytes:
             call.reply(answer)
+        elif answer is None:
+            call.receiver = _ANSWERING
         else:
             assert not isinstance(answer, bytes)
             self._tasks[call] = asyncio.get_running_loop().create_task(self._later(call, answer), name="unary call")
@@ -46,9 +65,13 @@ class Unary:
         if task is not None:
             task.cancel()
 
-    async def _later(self, call: Call, answer: Coroutine[Any, Any, bytes]) -> None:
+    async def _later(self, call: Call, answer: Coroutine[Any, Any, bytes | None]) -> None:
         try:
-            call.reply(await answer)
+            message = await answer
+            if message is not None:
+                call.reply(message)
+            else:
+                call.receiver = _ANSWERING
         except Exception:
             _report(call)
         finally:

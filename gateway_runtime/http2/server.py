@@ -135,7 +135,9 @@ class _Protocol(asyncio.Protocol):
     def __init__(
         self, methods: Mapping[bytes, Open], limits: Limits, all_of_them: "set[_Protocol]", on_idle: Callable[[], None]
     ) -> None:
-        self.connection = Connection(methods, limits, self._write)
+        self.connection = Connection(methods, limits, self._write_soon)
+        self._loop = asyncio.get_running_loop()
+        self._will_write = False
         self._all = all_of_them
         self._on_idle = on_idle
         self._transport: asyncio.Transport | None = None
@@ -153,7 +155,6 @@ class _Protocol(asyncio.Protocol):
             self.connection.receive(data)
         except ConnectionFault as fault:
             logger("http2").warning("connection_refused", code=fault.code.name, reason=str(fault))
-            self._write()
             self.close()
             return
         self._write()
@@ -173,8 +174,20 @@ class _Protocol(asyncio.Protocol):
         self._on_idle()
 
     def close(self) -> None:
+        """After what is still to be sent."""
+        self._write()
         if self._transport is not None:
             self._transport.close()
+
+    def _write_soon(self) -> None:
+        """Once for all that is sent in this turn of the loop: what a store answers at once is one system call."""
+        if not self._will_write:
+            self._will_write = True
+            self._loop.call_soon(self._write_now)
+
+    def _write_now(self) -> None:
+        self._will_write = False
+        self._write()
 
     def _write(self) -> None:
         if self._transport is not None:
