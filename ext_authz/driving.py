@@ -14,27 +14,34 @@ from ext_authz.nonces import MemoryNonces, NonceStore, NonceVerdict
 from ext_authz.signatures import NonceUse
 
 
-class Stores(NamedTuple):
-    """Whom the steps of a decision ask."""
+class Nonces(NamedTuple):
+    """Who knows which nonces were used; without a store that has to know, no signed request passes."""
 
-    limiter: AsyncStore
-    nonces: MemoryNonces | None = None
-    shared_nonces: NonceStore | None = None
+    local: MemoryNonces | None
+    shared: NonceStore | None
 
 
 class Driving:
     """One decision on its way."""
 
-    __slots__ = ("_now", "_on_end", "_steps", "_stores", "_task")
+    __slots__ = ("_limiter", "_nonces", "_now", "_on_end", "_steps", "_task")
 
-    def __init__(self, steps: Steps, now: Now, stores: Stores, on_end: Callable[[Decision | Exception], None]) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        now: Now,
+        limiter: AsyncStore,
+        nonces: Nonces,
+        on_end: Callable[[Decision | Exception], None],
+    ) -> None:
         """
         Args:
-            on_end: is told the decision, or why there is none, if `start` has not returned or raised it. Must not raise.
+            on_end: is told the decision, or why there is none, unless `start` returned or raised it. Must not raise.
         """
         self._steps = steps
         self._now = now
-        self._stores = stores
+        self._limiter = limiter
+        self._nonces = nonces
         self._on_end = on_end
         self._task: asyncio.Task[NonceVerdict] | None = None
 
@@ -67,7 +74,7 @@ class Driving:
         """None: `_resume` will be called."""
         if isinstance(step, NonceUse):
             return self._freshness(step)
-        verdict: Verdict | Pending = self._stores.limiter.charge(step, self._now.monotonic_us)
+        verdict: Verdict | Pending = self._limiter.charge(step, self._now.monotonic_us)
         if isinstance(verdict, Verdict):
             return verdict
         verdict.then(self._resume)
@@ -76,11 +83,11 @@ class Driving:
     def _freshness(self, nonce: NonceUse) -> NonceVerdict | None:
         """Whether it is used for the first time; without the store that has to know, nobody can tell."""
         if nonce.store is None:
-            nonces = self._stores.nonces
-            return NonceVerdict.UNKNOWN if nonces is None else nonces.use_at(nonce, self._now.unix_s)
-        if self._stores.shared_nonces is None:
+            local = self._nonces.local
+            return NonceVerdict.UNKNOWN if local is None else local.use_at(nonce, self._now.unix_s)
+        if self._nonces.shared is None:
             return NonceVerdict.UNKNOWN
-        self._task = asyncio.ensure_future(self._stores.shared_nonces.use(nonce))
+        self._task = asyncio.ensure_future(self._nonces.shared.use(nonce))
         self._task.add_done_callback(self._known)
         return None
 

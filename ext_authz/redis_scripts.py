@@ -103,8 +103,11 @@ def usable_scripts(url: str) -> Scripts:
 
 
 def _options() -> dict[str, Any]:
-    """Of every connection. Calls have their own time limit, which also ends those that only wait for a connection."""
-    return {"socket_timeout": CONNECT_TIMEOUT_S, "socket_connect_timeout": CONNECT_TIMEOUT_S}
+    """Of every connection. Calls have their own time limit, which also ends those that only wait for a connection.
+
+    Of redis-py's own limits there is only the one on connecting: with `socket_timeout` it makes a task of every write.
+    """
+    return {"socket_timeout": None, "socket_connect_timeout": CONNECT_TIMEOUT_S}
 
 
 def _retry() -> Retry:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ext_authz.audit import AuditLog
 from ext_authz.credentials import Authenticator
 from ext_authz.decision import Allow, Decision, Deny, Now, decide, decision_steps
-from ext_authz.driving import Driving, Stores
+from ext_authz.driving import Driving, Nonces
 from ext_authz.limiter.charges import AsyncStore, Store
 from ext_authz.metrics import Metrics
 from ext_authz.nonces import MemoryNonces, NonceStore
@@ -70,8 +70,7 @@ class Authorization:
         self._source = source
         self._authenticator = authenticator
         self._limiter = limiter
-        self._nonces = nonces
-        self._shared_nonces = shared_nonces
+        self._nonces = Nonces(nonces, shared_nonces)
         self._metrics = metrics
         self._audit = audit
         self._tracing = tracing or Tracing("ext_authz")
@@ -84,7 +83,7 @@ class Authorization:
         """For `Http2Server`; messages stay bytes on both sides."""
         return {f"/{_CHECK}": Unary(self.check)}
 
-    def check(self, message: bytes, call: ReplyingCall) -> bytes | None | Coroutine[Any, Any, bytes | None]:
+    def check(self, message: bytes, call: ReplyingCall) -> bytes | Coroutine[Any, Any, bytes | None] | None:
         """Judge one request: a serialised CheckRequest in, a serialised CheckResponse out. Never raises.
 
         At once; None where a shared store has to be asked, then `call.reply` gets the answer; a coroutine only where a
@@ -101,7 +100,7 @@ class Authorization:
             if self._waits(loaded.policy):
                 return self._driven(request, loaded, started_ns, span, call)
             now = Now(self._unix_s(), started_ns // 1000)
-            decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces)
+            decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces.local)
             reason, answer = self._answer(decision, request, loaded)
         except Exception:
             reason, answer = self._failed(request)
@@ -134,7 +133,8 @@ class Authorization:
         driving = Driving(
             decision_steps(policy, request, now, self._authenticator),
             now,
-            Stores(shared or self._limiter, self._nonces, self._shared_nonces),
+            shared or self._limiter,
+            self._nonces,
             lambda outcome: call.reply(self._ended(outcome, request, loaded, started_ns, span)),
         )
         decision = driving.start()

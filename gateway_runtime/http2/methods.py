@@ -13,7 +13,7 @@ import grpc
 from gateway_runtime.http2.connection import INTERNAL, Call
 from gateway_runtime.telemetry import logger
 
-Answer = Callable[[bytes, Call], bytes | None | Coroutine[Any, Any, bytes | None]]
+Answer = Callable[[bytes, Call], bytes | Coroutine[Any, Any, bytes | None] | None]
 """The answer at once, or a coroutine where something has to be waited for. None: the method keeps the call and answers
 it by `Call.reply`, which does nothing if the caller has gone by then."""
 
