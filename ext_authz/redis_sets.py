@@ -8,10 +8,9 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from ext_authz.nonces import NonceVerdict
-from ext_authz.redis_scripts import StoreError, asked, open_client
 from ext_authz.signatures import NonceUse
+from gateway_runtime.redis_client import AddressError, StoreError, asked, open_client
 from gateway_runtime.telemetry import logger
-from policy.errors import PolicyError
 from policy.stores import RedisAddress
 
 NONCE_TIMEOUT_S = 0.05
@@ -42,7 +41,7 @@ class RedisSets:
         if self._client is None:
             try:
                 self._client = open_client(self._url)
-            except PolicyError as error:
+            except AddressError as error:
                 raise StoreError(str(error)) from None
         answer: Awaitable[Any] = self._client.execute_command(*command)
         return await asked(answer)

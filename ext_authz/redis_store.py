@@ -11,13 +11,14 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Never
 
-from ext_authz.limiter.breaker import Breaker
 from ext_authz.limiter.charges import Charge, Verdict
 from ext_authz.limiter.denied import DeniedBuckets
 from ext_authz.limiter.fallback import Fallback
 from ext_authz.limiter.parts import Part, Result, bucket_name, by_caller, part, results, single, verdict
 from ext_authz.limiter.script import Flag
-from ext_authz.redis_scripts import Scripts, StoreError, raise_if_cancelled
+from ext_authz.redis_scripts import Scripts
+from gateway_runtime.breaker import Breaker
+from gateway_runtime.redis_client import StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ext_authz.jwt.revocation import Revocations
-from ext_authz.redis_scripts import StoreError, raise_if_cancelled
+from gateway_runtime.redis_client import StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
 from policy.stores import RevocationList
 

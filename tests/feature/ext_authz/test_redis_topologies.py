@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ext_authz.redis_scripts import open_scripts, usable_scripts
 from ext_authz.redis_store import Tuning
-from policy.errors import PolicyError
+from gateway_runtime.redis_client import AddressError
 from tests.feature.ext_authz.harness import eventually
 from tests.feature.ext_authz.redis_harness import asked, charge, running
 from tests.ports import free_port
@@ -159,7 +159,7 @@ def _answers(server: RedisServer, wanted: bytes) -> bool:
 )
 async def test_addresses_that_are_none(url: str) -> None:
     """They are an error without the address in it; a process that has one runs, without Redis."""
-    with pytest.raises(PolicyError) as raised:
+    with pytest.raises(AddressError) as raised:
         open_scripts(url)
     assert "localhost" not in str(raised.value)
     async with running(usable_scripts(url), tuning=QUICK) as store:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_authz.identity import identity
-from ext_authz.limiter.breaker import Breaker
 from ext_authz.limiter.charges import Charge
 from ext_authz.limiter.denied import DeniedBuckets
 from ext_authz.limiter.descriptors import Descriptor, UnknownLimitError, charges
@@ -16,6 +15,7 @@ from ext_authz.limiter.keys import charge as charge_of_request
 from ext_authz.limiter.parts import bucket_name, by_caller, part, results, verdict
 from ext_authz.limiter.script import ENTRY, RESULT, Flag
 from ext_authz.request import parse
+from gateway_runtime.breaker import Breaker
 from policy.quotas import Limit, limit, quota
 from protos.gateway.policy.v1 import authz_pb2
 from tests.unit.ext_authz.fixtures import check_request, rate_limit
