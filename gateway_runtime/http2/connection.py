@@ -60,6 +60,7 @@ class Call:
         "buffer",
         "headers",
         "is_open",
+        "needed_bytes",
         "number",
         "peer_closed",
         "pending",
@@ -75,7 +76,8 @@ class Call:
         self.headers = headers
         self.window = window
         self.receiver: Receiver | None = None
-        self.buffer = b""
+        self.buffer = bytearray()
+        self.needed_bytes = 0
         self.pending: list[tuple[bytes, bool]] = []
         self.unacknowledged = 0
         self.started = False
@@ -397,11 +399,17 @@ class Connection:
 
     def _messages(self, call: Call, payload: bytes) -> None:
         """Cut DATA into messages: a flag, four bytes of length, the message."""
-        data = call.buffer + payload if call.buffer else payload
-        position, end = 0, len(data)
+        if call.buffer:
+            call.buffer += payload
+            if len(call.buffer) < call.needed_bytes:
+                return  # a large message comes in many frames: it is copied once, when it is whole
+            payload = bytes(call.buffer)
+            call.buffer.clear()
+        position, end = 0, len(payload)
+        needed_bytes = _MESSAGE_PREFIX_BYTES
         while end - position >= _MESSAGE_PREFIX_BYTES and call.is_open:
-            size = int.from_bytes(data[position + 1 : position + _MESSAGE_PREFIX_BYTES], "big")
-            if data[position]:
+            size = int.from_bytes(payload[position + 1 : position + _MESSAGE_PREFIX_BYTES], "big")
+            if payload[position]:
                 call.finish(UNIMPLEMENTED, "compressed messages are not read")
                 return
             if size > self._limits.max_message_bytes:
@@ -409,11 +417,14 @@ class Connection:
                 return
             start = position + _MESSAGE_PREFIX_BYTES
             if start + size > end:
+                needed_bytes += size
                 break
             position = start + size
             assert call.receiver is not None
-            call.receiver.receive(call, data[start:position])
-        call.buffer = data[position:] if position < end else b""
+            call.receiver.receive(call, payload[start:position])
+        if position < end:
+            call.buffer += payload[position:] if position else payload
+            call.needed_bytes = needed_bytes
 
     def _on_rst_stream(self, _flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:

@@ -143,6 +143,21 @@ def test_bytes_may_arrive_in_any_pieces(size: int) -> None:
     assert [b"one", b"two"] == peer.recorder.messages
 
 
+def test_a_large_message_grows_in_place() -> None:
+    """A frame adds to what has come before it; copying that each time would cost the square of the size."""
+    peer, message = Peer(), b"x" * (1 << 20)
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    peer.connection.receive(peer.headers() + frames.frame(frames.DATA, 0, 1, body[:16384]))
+    buffer = peer.recorder.calls[0].buffer
+    for at in range(16384, len(body), 16384):
+        assert (at, []) == (len(buffer), peer.recorder.messages)
+        peer.connection.receive(frames.frame(frames.DATA, 0, 1, body[at : at + 16384]))
+        assert buffer is peer.recorder.calls[0].buffer
+
+    assert [message] == peer.recorder.messages
+    assert not buffer
+
+
 def test_a_block_that_was_seen_is_read_the_same_after_the_table_changed() -> None:
     """Envoy's repeated block is remembered only as long as the dynamic table stays as it was."""
     peer = Peer()
