@@ -1,42 +1,28 @@
-"""The process's flags; each is a GATEWAY_* variable too, and the flag wins."""
+"""The process's flags: those of every callout, and what the cache needs."""
 
-import argparse
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway_runtime.telemetry import LEVELS, LogFormat
-from gateway_runtime.transport import DIALLING_FLAGS, Dialling, dialling, dialling_arguments
+from gateway_runtime import callout_flags
+from gateway_runtime.callout_flags import Callout, CalloutFlags, CalloutSettings
 
-_EXAMPLE = """example:
-  python -m ext_proc --xds-address 127.0.0.1:18000 --address unix:/run/gateway/proc.sock --workers 2
-"""
 _MIB = 1024 * 1024
+_CALLOUT = Callout(
+    module="ext_proc",
+    variable="PROC",
+    description="Response cache and transformations for Envoy (envoy.service.ext_proc.v3).",
+    port=9002,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What one process serves, as text for gRPC and HTTP to bind and dial."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(CalloutSettings):
+    """What one process serves and how much it holds."""
 
-    xds_address: str
-    dialling: Dialling
-    """How the control plane is reached."""
-    addresses: tuple[str, ...]
-    """One for each worker; more than one: this process is the parent of workers."""
-    admin_addresses: tuple[str, ...]
-    gateway: str
-    """Name of the gateway whose policies it wants; "" is all of that control plane."""
-    node_id: str
     cache_mib: int
     cache_entries: int
     wait_s: float
     """The longest that a request waits for another's response; shorter than Envoy's max_message_timeout."""
-    drain_s: float
-    notice_s: float
-    worker_of: int | None
-    """Descriptor of the pipe to the parent; None outside of a worker."""
-    log_level: str
-    log_format: LogFormat
 
     @property
     def cache_bytes(self) -> int:
@@ -45,108 +31,24 @@ class Settings:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Exits with status 2 and a message on stderr for what it does not understand."""
-    parser = _parser(environment)
-    flags = parser.parse_args(arguments)
-    if flags.workers < 1:
-        parser.error("--workers has to be at least 1")
-    try:
-        addresses = _addresses(flags.address, flags.ports, flags.workers)
-        admin_addresses = _following(flags.admin_address, flags.workers)
-        xds = dialling(flags, environment)
-    except ValueError as error:
-        parser.error(str(error))
-    return Settings(
-        xds_address=flags.xds_address,
-        dialling=xds,
-        addresses=addresses,
-        admin_addresses=admin_addresses,
-        gateway=flags.gateway,
-        node_id=flags.node_id or f"ext-proc-{socket.gethostname()}-{addresses[0].rpartition(':')[2]}",
-        cache_mib=flags.cache_mib,
-        cache_entries=flags.cache_entries,
-        wait_s=flags.wait,
-        drain_s=flags.drain,
-        notice_s=flags.notice,
-        worker_of=flags.worker_of,
-        log_level=flags.log_level,
-        log_format=flags.log_format,
-    )
+    common, flags = _flags(environment).parse(arguments)
+    return Settings(**common, cache_mib=flags.cache_mib, cache_entries=flags.cache_entries, wait_s=flags.wait)
 
 
 def worker_arguments(settings: Settings) -> list[list[str]]:
     """The flags of each worker of a parent; the memory is divided among them."""
     workers = len(settings.addresses)
-    shared = [
-        *dialling_arguments(settings.dialling),
-        *("--xds-address", settings.xds_address, "--gateway", settings.gateway),
+    own = [
         *("--cache-mib", str(max(1, settings.cache_mib // workers))),
         *("--cache-entries", str(max(1, settings.cache_entries // workers))),
-        *("--wait", str(settings.wait_s), "--drain", str(settings.drain_s), "--notice", str(settings.notice_s)),
-        *("--log-level", settings.log_level, "--log-format", settings.log_format),
-        *("--workers", "1", "--ports", ""),
+        *("--wait", str(settings.wait_s)),
     ]
-    return [
-        [*shared, "--address", address, "--admin-address", admin, "--node-id", f"{settings.node_id}-{index}"]
-        for index, (address, admin) in enumerate(zip(settings.addresses, settings.admin_addresses, strict=True))
-    ]
+    return callout_flags.worker_arguments(settings, own)
 
 
-def _addresses(address: str, ports: str, workers: int) -> tuple[str, ...]:
-    """`unix:/run/proc.sock` of 2 workers is proc-0.sock and proc-1.sock; `host:9002` counts up unless ports say."""
-    if not ports:
-        return _following(address, workers)
-    numbers = [number.strip() for number in ports.split(",")]
-    if len(numbers) != workers or not all(number.isdigit() for number in numbers):
-        raise ValueError(f"--ports has to name one port for each of the {workers} workers, separated by commas")
-    if address.startswith("unix:"):
-        raise ValueError("--ports and a Unix socket exclude each other")
-    host = address.rpartition(":")[0]
-    return tuple(f"{host}:{number}" for number in numbers)
-
-
-def _following(address: str, workers: int) -> tuple[str, ...]:
-    if workers == 1:
-        return (address,)
-    if address.startswith("unix:"):
-        stem, dot, suffix = address.rpartition(".")
-        if not dot or "/" in suffix:
-            stem, dot, suffix = address, "", ""
-        return tuple(f"{stem}-{index}{dot}{suffix}" for index in range(workers))
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise ValueError(f"{address!r} is no address (HOST:PORT or unix:/PATH)")
-    first = int(port)
-    return tuple(f"{host}:{first + index if first else 0}" for index in range(workers))
-
-
-def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ext_proc",
-        description="Response cache and transformations for Envoy (envoy.service.ext_proc.v3).",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-    def flag(name: str, variable: str, default: str, text: str, kind: type = str, **more: object) -> None:
-        described = f"{text} [{variable}; {default or 'empty'}]"
-        value = environment.get(variable, default)
-        parser.add_argument(name, default=value, type=kind, help=described, **more)  # type: ignore[arg-type]
-
-    flag("--xds-address", "GATEWAY_XDS_ADDRESS", "127.0.0.1:18000", "control plane to get policies from")
-    for name, variable, text in DIALLING_FLAGS:
-        flag(name, variable, "", text)
-    flag("--address", "GATEWAY_PROC_ADDRESS", "127.0.0.1:9002", "HOST:PORT or unix:/PATH to serve gRPC on")
-    flag("--admin-address", "GATEWAY_PROC_ADMIN_ADDRESS", "127.0.0.1:9102", "/metrics, /healthz, /readyz")
-    flag("--gateway", "GATEWAY_NAME", "", "gateway whose policies are wanted; empty: all of the control plane")
-    flag("--workers", "GATEWAY_PROC_WORKERS", "1", "processes, each on its own socket or port", int)
-    flag("--ports", "GATEWAY_PROC_PORTS", "", "ports of the workers, separated by commas; else counted up")
-    flag("--node-id", "GATEWAY_PROC_NODE_ID", "", "shown in the control plane's status; else host and port")
-    flag("--cache-mib", "GATEWAY_PROC_CACHE_MIB", "256", "MiB of responses held in memory, by all workers", int)
-    flag("--cache-entries", "GATEWAY_PROC_CACHE_ENTRIES", "200000", "responses held in memory, by all workers", int)
-    flag("--wait", "GATEWAY_PROC_WAIT", "10.0", "seconds that a request waits for another's response at most", float)
-    flag("--notice", "GATEWAY_PROC_NOTICE", "1.0", "seconds of NOT_SERVING before calls are refused", float)
-    flag("--drain", "GATEWAY_PROC_DRAIN", "10.0", "seconds that open calls have to end", float)
-    flag("--log-level", "GATEWAY_LOG_LEVEL", "info", "lowest level written", choices=LEVELS)
-    flag("--log-format", "GATEWAY_LOG_FORMAT", "auto", "how a line looks", choices=("auto", "json", "console"))
-    parser.add_argument("--worker-of", type=int, default=None, help=argparse.SUPPRESS)
-    return parser
+def _flags(environment: Mapping[str, str]) -> CalloutFlags:
+    flags = CalloutFlags(_CALLOUT, environment)
+    flags.add("--cache-mib", "256", "MiB of responses held in memory, by all workers", int)
+    flags.add("--cache-entries", "200000", "responses held in memory, by all workers", int)
+    flags.add("--wait", "10.0", "seconds that a request waits for another's response at most", float)
+    return flags
