@@ -8,11 +8,56 @@ separators. Three levels, each a prefix of the next:
 * `entry_key`: one variant of it, for one identity where the policy's scope is `user`.
 """
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _LISTS = frozenset({"accept", "accept-charset", "accept-encoding", "accept-language"})
 """Their values are case-insensitive (RFC 9110 section 12.5); those of other fields are compared as they stand."""
+
+
+_PARAMETER = re.compile(r"[^\s&#*]+\*?|\*")
+
+
+def parameter_fault(name: str) -> str | None:
+    """Why this can be no name in `QueryRules`; None if it can."""
+    return None if _PARAMETER.fullmatch(name) else "is not a parameter's name (page, utm_*)"
+
+
+@dataclass(frozen=True)
+class QueryRules:
+    """Which parameters of the query are part of the key; names are compared without being decoded."""
+
+    allow: bool
+    """`names` are part of it and all others are not; else the opposite."""
+    names: tuple[str, ...]
+    """A final `*` stands for any rest."""
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(name for name in self.names if not name.endswith("*"))
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        return tuple(name[:-1] for name in self.names if name.endswith("*"))
+
+    def keeps(self, parameter: str) -> bool:
+        """
+        Args:
+            parameter: `name=value` as it stands in the query.
+        """
+        name = _parameter_name(parameter)
+        return (name in self._exact or name.startswith(self._prefixes)) is self.allow
+
+    def applied(self, path: str) -> str:
+        """A path with the parameters that count, in their order; without any of them, without the `?` too."""
+        base, mark, query = path.partition("?")
+        if not mark:
+            return path
+        kept = "&".join([parameter for parameter in query.split("&") if self.keeps(parameter)])
+        return f"{base}?{kept}" if kept else base
 
 
 def cache_uri(scheme: str, authority: str, path: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from policy.cache_key import QueryRules, parameter_fault
 from policy.errors import PolicyError
 from policy.redaction import FieldPath, field_path
 from protos.gateway.policy.v1 import processing_pb2
@@ -56,6 +57,14 @@ class HeaderChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreName:
+    """A Redis by the Secret that holds its address, and the part of it that is ours."""
+
+    secret: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
 class CacheRules:
     """What an operator adds where the origin says nothing; durations in seconds."""
 
@@ -69,6 +78,10 @@ class CacheRules:
     ignore_no_store: bool
     ignore_private: bool
     ignore_set_cookie: bool
+    query: QueryRules | None = None
+    """None: every parameter is part of the key."""
+    store: StoreName | None = None
+    """What replicas share; None: the memory of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,9 @@ def _digest(message: processing_pb2.ProcessingPolicy) -> str:
     content = processing_pb2.ProcessingPolicy()
     content.CopyFrom(message)
     content.ClearField("name")
+    # Responses are the same wherever they are kept.
+    if content.HasField("cache"):
+        content.cache.ClearField("store")
     return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()[:16]
 
 
@@ -157,7 +173,14 @@ def _cache_rules(message: processing_pb2.CachePolicy) -> CacheRules:
         ignore_no_store=processing_pb2.CachePolicy.NO_STORE in overrides,
         ignore_private=processing_pb2.CachePolicy.PRIVATE in overrides,
         ignore_set_cookie=processing_pb2.CachePolicy.SET_COOKIE in overrides,
+        query=query_rules(message.query) if message.HasField("query") else None,
+        store=StoreName(message.store.url_secret, message.store.prefix) if message.HasField("store") else None,
     )
+
+
+def query_rules(message: processing_pb2.QueryParameters) -> QueryRules:
+    """Which parameters of the query are part of the key."""
+    return QueryRules(message.kind == processing_pb2.QueryParameters.ALLOW, tuple(message.names))
 
 
 def _seconds(seconds: int, nanos: int) -> float:
@@ -184,6 +207,12 @@ def _cache_faults(message: processing_pb2.ProcessingPolicy) -> Iterator[str]:
     ):
         if duration.seconds < 0 or duration.nanos < 0:
             yield f"cache.{what}: is negative"
+    if cache.HasField("query"):
+        if cache.query.kind == processing_pb2.QueryParameters.KIND_UNSPECIFIED:
+            yield "cache.query: neither allow nor ignore"
+        for name in cache.query.names:
+            if fault := parameter_fault(name):
+                yield f"cache.query: {name!r} {fault}"
 
 
 def _header_changes(message: processing_pb2.MessageTransform) -> HeaderChanges:

@@ -11,8 +11,9 @@ from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import Listener
 from control_plane.config.model.services import Service
 from control_plane.config.wording import worded, worded_size
-from control_plane.translate.policies import policies
+from control_plane.translate.policies import policies, query_parameters
 from policy.cache_key import cache_uri
+from policy.processing import query_rules
 
 
 class UnexplainableError(Exception):
@@ -62,6 +63,8 @@ def explanation(gateway: Gateway, materials: Materials, question: Question) -> I
         yield from _consequences(gateway, materials, outcome.route, listener)
         if outcome.route.cache is not None:
             target = f"{path}?{parts.query}" if parts.query else path
+            if outcome.route.cache.query is not None:
+                target = query_rules(query_parameters(outcome.route.cache.query)).applied(target)
             yield from _cache(outcome.route, cache_uri("https" if listener.tls else "http", host, target))
 
 

@@ -14,7 +14,7 @@ from control_plane.config.materials import Materials
 from control_plane.config.model.auth import ApiKeys, JwtProvider, RateLimit, Signatures
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import IpRules, Listener
-from control_plane.config.model.routes import Authentication, Cache, MessageTransform, RedactBody
+from control_plane.config.model.routes import Authentication, Cache, CacheQuery, MessageTransform, RedactBody
 from control_plane.config.scalars import Rate
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Resource
@@ -297,14 +297,14 @@ def processing_policy(
         return None
     policy = processing_pb2.ProcessingPolicy(gateway=gateway.name, invalidates=invalidates)
     if route.cache is not None:
-        policy.cache.CopyFrom(_cache(route.cache))
+        policy.cache.CopyFrom(_cache(gateway, route.cache))
     if route.transform is not None:
         policy.request.CopyFrom(_message_transform(route.transform.request))
         policy.response.CopyFrom(_message_transform(route.transform.response))
     return policy
 
 
-def _cache(cache: Cache) -> processing_pb2.CachePolicy:
+def _cache(gateway: Gateway, cache: Cache) -> processing_pb2.CachePolicy:
     return processing_pb2.CachePolicy(
         ttl=duration(cache.ttl) if cache.ttl is not None else None,
         vary=sorted({name.lower() for name in cache.vary}),
@@ -313,7 +313,25 @@ def _cache(cache: Cache) -> processing_pb2.CachePolicy:
         stale_while_revalidate=duration(cache.stale_while_revalidate),
         stale_if_error=duration(cache.stale_if_error),
         overrides=sorted({_OVERRIDES[name] for name in cache.override}),
+        store=cache_store(gateway),
+        query=query_parameters(cache.query) if cache.query is not None else None,
     )
+
+
+def cache_store(gateway: Gateway) -> authz_pb2.RedisStore | None:
+    """Where responses are shared; None for the memory of each process."""
+    secret = redis_secret(gateway)
+    if gateway.stores.cache != "redis" or secret is None:
+        return None
+    return authz_pb2.RedisStore(url_secret=secret[0], prefix=f"{gateway.name}:cache:")
+
+
+def query_parameters(query: CacheQuery) -> processing_pb2.QueryParameters:
+    """Which parameters of the query are part of the key."""
+    kinds = processing_pb2.QueryParameters
+    if query.allow is not None:
+        return kinds(kind=kinds.ALLOW, names=sorted(set(query.allow)))
+    return kinds(kind=kinds.IGNORE, names=sorted(set(query.ignore or ())))
 
 
 def _message_transform(transform: MessageTransform) -> processing_pb2.MessageTransform:

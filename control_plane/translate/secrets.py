@@ -17,6 +17,7 @@ from control_plane.snapshot import ENVOYS, Resource
 from control_plane.translate.names import secret_name
 
 EXT_AUTHZ_ONLY = frozenset({NodeKind.EXT_AUTHZ})
+CALLOUTS = frozenset({NodeKind.EXT_AUTHZ, NodeKind.EXT_PROC})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def ca_name(path: str, materials: Materials) -> str:
 
 
 def secrets(gateway: Gateway, materials: Materials) -> Iterator[Resource]:
-    """Every Secret of the gateway: TLS for Envoy, credentials for ext_authz, each only to the kind that needs it."""
+    """Every Secret of the gateway: TLS for Envoy, credentials for the callouts, each only to the kinds that need it."""
     found: dict[str, Resource] = {}
     for resource in (*_tls(gateway, materials), *_credentials(gateway, materials)):
         found[resource.name] = resource
@@ -96,13 +97,18 @@ def _credentials(gateway: Gateway, materials: Materials) -> Iterator[Resource]:
         *(jwt_secret(name, provider, materials) for name, provider in sorted(gateway.auth.jwt.items())),
         *(api_keys_secret(name, keys, materials) for name, keys in sorted(gateway.auth.api_keys.items())),
         *(signatures_secret(name, signatures) for name, signatures in sorted(gateway.auth.signatures.items())),
-        redis_secret(gateway),
     )
     for content in contents:
         if content is not None:
-            name, value = content
-            generic = secret_pb2.GenericSecret(secret=base_pb2.DataSource(inline_bytes=value))
-            yield Resource.of(name, secret_pb2.Secret(name=name, generic_secret=generic), EXT_AUTHZ_ONLY)
+            yield _generic_secret(*content, EXT_AUTHZ_ONLY)
+    redis = redis_secret(gateway)
+    if redis is not None:
+        yield _generic_secret(*redis, CALLOUTS if gateway.stores.cache == "redis" else EXT_AUTHZ_ONLY)
+
+
+def _generic_secret(name: str, value: bytes, kinds: frozenset[NodeKind]) -> Resource:
+    generic = secret_pb2.GenericSecret(secret=base_pb2.DataSource(inline_bytes=value))
+    return Resource.of(name, secret_pb2.Secret(name=name, generic_secret=generic), kinds)
 
 
 def jwt_secret(name: str, provider: JwtProvider, materials: Materials) -> tuple[str, bytes] | None:

@@ -132,7 +132,10 @@ class Target:
 
 
 def target_of(headers: Headers, route: CachedRoute, identity: str) -> Target:
-    uri = cache_uri(headers.get(":scheme", "http"), headers.get(":authority", ""), headers.get(":path", "/"))
+    path = headers.get(":path", "/")
+    if route.rules.query is not None:
+        path = route.rules.query.applied(path)
+    uri = cache_uri(headers.get(":scheme", "http"), headers.get(":authority", ""), path)
     return Target(uri, primary_key(route.namespace, uri), identity if route.is_per_user else "")
 
 

@@ -113,6 +113,13 @@ class Compression(Section):
     min_size: SizeBytes = 512
 
 
+class CacheQuery(Section):
+    """Which parameters of the query tell responses apart: exactly one of the two. A final `*` stands for any rest."""
+
+    allow: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+
+
 class Cache(Section):
     ttl: Duration | None = None
     vary: tuple[str, ...] = ()
@@ -122,6 +129,8 @@ class Cache(Section):
     stale_while_revalidate: Duration = timedelta(0)
     stale_if_error: Duration = timedelta(0)
     override: tuple[Literal["no-store", "private", "set-cookie"], ...] = ()
+    query: CacheQuery | None = None
+    """Absent: every parameter counts."""
 
 
 class HeaderTransform(Section):

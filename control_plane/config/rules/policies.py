@@ -32,6 +32,7 @@ from control_plane.config.rules.forms import (
 from control_plane.config.rules.limits import kinds_of
 from control_plane.config.rules.listeners import MAX_REQUEST_BODY, check_ip
 from control_plane.config.rules.report import Check, at_most_one, closest, exactly_one
+from policy.cache_key import parameter_fault
 from policy.redaction import field_path
 
 RETRY_CONDITIONS = (
@@ -222,6 +223,12 @@ def _check_cache(check: Check, path: Path, cache: Cache) -> None:
             check.report.fault((*path, "vary", place), fault)
     if not cache.max_body:
         check.report.fault((*path, "max_body"), "0 stores nothing (1MiB; cache: none switches it off)")
+    query = cache.query
+    if query is not None and exactly_one(check, (*path, "query"), query, ("allow", "ignore")):
+        kind = "allow" if query.allow is not None else "ignore"
+        for place, name in enumerate((query.allow if query.allow is not None else query.ignore) or ()):
+            if fault := parameter_fault(name):
+                check.report.fault((*path, "query", kind, place), f"{name!r} {fault}")
 
 
 def _check_transform(check: Check, path: Path, transform: Transform) -> None:

@@ -27,6 +27,7 @@ from ext_proc.events import (
     Wait,
 )
 from ext_proc.exchange import Exchange, route_of
+from policy.cache_key import QueryRules
 from policy.processing import CacheRules, HeaderChanges, Processing, Scope
 from policy.redaction import field_path
 from tests.unit.ext_proc.rules import DATE, NOW, processing, rules
@@ -674,3 +675,12 @@ def test_a_plain_hit_takes_the_shortcut() -> None:
     assert g.route.cached is not None
 
     assert serve_fresh(g.cache, g.route.cached, g.observer, request, g.now) is not None
+
+
+def test_parameters_that_do_not_count() -> None:
+    """Requests that differ in them only share a response."""
+    gateway = Gateway(processing(rules(query=QueryRules(allow=False, names=("utm_*",)))))
+    gateway.fetch("/a?utm_source=mail&page=2")
+
+    assert "edge; hit; ttl=60" == gateway.begin("/a?page=2&utm_medium=x").cache_status
+    assert isinstance(gateway.begin("/a?page=3").action, Forward)

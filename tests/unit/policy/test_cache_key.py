@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.cache_key import cache_uri, entry_key, normalised_value, primary_key, sorted_query
+from policy.cache_key import QueryRules, cache_uri, entry_key, normalised_value, primary_key, sorted_query
 
 PARTS = st.text(alphabet="a:1&=,-?/", max_size=6)
 
@@ -75,3 +75,31 @@ def test_an_absent_header_is_not_an_empty_one() -> None:
 def test_values_are_normalised(name: str, value: str, expected: str) -> None:
     """Spaces around commas never count, letter case only where the field's grammar says so."""
     assert expected == normalised_value(name, value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "expected"),
+    [
+        (QueryRules(False, ("utm_*", "fbclid")), "/a?utm_source=x&page=2&fbclid=1", "/a?page=2"),
+        (QueryRules(False, ("utm_*",)), "/a?utm_source=x", "/a"),
+        (QueryRules(False, ("utm_*",)), "/a?xutm_a=1&UTM_a=1&utm%5Fa=1", "/a?xutm_a=1&UTM_a=1&utm%5Fa=1"),
+        (QueryRules(True, ("page",)), "/a?page=2&x=1&page=3&page", "/a?page=2&page=3&page"),
+        (QueryRules(True, ()), "/a?page=2", "/a"),
+        (QueryRules(True, ("*",)), "/a?b&c=", "/a?b&c="),
+        (QueryRules(True, ("page",)), "/a", "/a"),
+    ],
+)
+def test_parameters_that_are_part_of_the_key(rules: QueryRules, path: str, expected: str) -> None:
+    """Exact names and those with a final star; nothing is decoded, and order stays."""
+    assert expected == rules.applied(path)
+
+
+@given(st.booleans(), st.lists(PARTS, max_size=4))
+def test_what_does_not_count_changes_nothing_else(allow: bool, parameters: list[str]) -> None:
+    """The counted parameters stay as they are and in order; applied again, nothing changes."""
+    parameters = [each.replace("&", "").replace("?", "") or "a" for each in parameters]
+    rules = QueryRules(allow, ("a", "1*"))
+    path = rules.applied("/p?" + "&".join(parameters))
+
+    assert path.partition("?")[2].split("&") == ([each for each in parameters if rules.keeps(each)] or [""])
+    assert path == rules.applied(path)

@@ -22,30 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from protos.gateway.policy.v1 import authz_pb2 as protos_dot_gateway_dot_policy_dot_v1_dot_authz__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)protos/gateway/policy/v1/processing.proto\x12\x1bmeetinity.gateway.policy.v1\x1a\x1egoogle/protobuf/duration.proto\"\x80\x02\n\x10ProcessingPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x37\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32(.meetinity.gateway.policy.v1.CachePolicy\x12>\n\x07request\x18\x04 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12?\n\x08response\x18\x05 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12\x13\n\x0binvalidates\x18\x06 \x01(\x08\"\xd5\x03\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04vary\x18\x02 \x03(\t\x12=\n\x05scope\x18\x03 \x01(\x0e\x32..meetinity.gateway.policy.v1.CachePolicy.Scope\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x39\n\x16stale_while_revalidate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estale_if_error\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x44\n\toverrides\x18\x07 \x03(\x0e\x32\x31.meetinity.gateway.policy.v1.CachePolicy.Override\"4\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\"O\n\x08Override\x12\x18\n\x14OVERRIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08NO_STORE\x10\x01\x12\x0b\n\x07PRIVATE\x10\x02\x12\x0e\n\nSET_COOKIE\x10\x03\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xd8\x01\n\x10MessageTransform\x12\x16\n\x0eremove_headers\x18\x01 \x03(\t\x12\x38\n\x0bset_headers\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x0b\x61\x64\x64_headers\x18\x03 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x04\x62ody\x18\x04 \x03(\x0b\x32*.meetinity.gateway.policy.v1.BodyOperation\"N\n\rBodyOperation\x12\x35\n\x06redact\x18\x01 \x01(\x0b\x32#.meetinity.gateway.policy.v1.RedactH\x00\x42\x06\n\x04kind\"\x18\n\x06Redact\x12\x0e\n\x06\x66ields\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)protos/gateway/policy/v1/processing.proto\x12\x1bmeetinity.gateway.policy.v1\x1a$protos/gateway/policy/v1/authz.proto\x1a\x1egoogle/protobuf/duration.proto\"\x80\x02\n\x10ProcessingPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x37\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32(.meetinity.gateway.policy.v1.CachePolicy\x12>\n\x07request\x18\x04 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12?\n\x08response\x18\x05 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12\x13\n\x0binvalidates\x18\x06 \x01(\x08\"\xca\x04\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04vary\x18\x02 \x03(\t\x12=\n\x05scope\x18\x03 \x01(\x0e\x32..meetinity.gateway.policy.v1.CachePolicy.Scope\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x39\n\x16stale_while_revalidate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estale_if_error\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x44\n\toverrides\x18\x07 \x03(\x0e\x32\x31.meetinity.gateway.policy.v1.CachePolicy.Override\x12\x36\n\x05store\x18\x08 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\x12;\n\x05query\x18\t \x01(\x0b\x32,.meetinity.gateway.policy.v1.QueryParameters\"4\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\"O\n\x08Override\x12\x18\n\x14OVERRIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08NO_STORE\x10\x01\x12\x0b\n\x07PRIVATE\x10\x02\x12\x0e\n\nSET_COOKIE\x10\x03\"\x96\x01\n\x0fQueryParameters\x12?\n\x04kind\x18\x01 \x01(\x0e\x32\x31.meetinity.gateway.policy.v1.QueryParameters.Kind\x12\r\n\x05names\x18\x02 \x03(\t\"3\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05\x41LLOW\x10\x01\x12\n\n\x06IGNORE\x10\x02\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xd8\x01\n\x10MessageTransform\x12\x16\n\x0eremove_headers\x18\x01 \x03(\t\x12\x38\n\x0bset_headers\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x0b\x61\x64\x64_headers\x18\x03 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x04\x62ody\x18\x04 \x03(\x0b\x32*.meetinity.gateway.policy.v1.BodyOperation\"N\n\rBodyOperation\x12\x35\n\x06redact\x18\x01 \x01(\x0b\x32#.meetinity.gateway.policy.v1.RedactH\x00\x42\x06\n\x04kind\"\x18\n\x06Redact\x12\x0e\n\x06\x66ields\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gateway.policy.v1.processing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROCESSINGPOLICY']._serialized_start=107
-  _globals['_PROCESSINGPOLICY']._serialized_end=363
-  _globals['_CACHEPOLICY']._serialized_start=366
-  _globals['_CACHEPOLICY']._serialized_end=835
-  _globals['_CACHEPOLICY_SCOPE']._serialized_start=702
-  _globals['_CACHEPOLICY_SCOPE']._serialized_end=754
-  _globals['_CACHEPOLICY_OVERRIDE']._serialized_start=756
-  _globals['_CACHEPOLICY_OVERRIDE']._serialized_end=835
-  _globals['_HEADER']._serialized_start=837
-  _globals['_HEADER']._serialized_end=874
-  _globals['_MESSAGETRANSFORM']._serialized_start=877
-  _globals['_MESSAGETRANSFORM']._serialized_end=1093
-  _globals['_BODYOPERATION']._serialized_start=1095
-  _globals['_BODYOPERATION']._serialized_end=1173
-  _globals['_REDACT']._serialized_start=1175
-  _globals['_REDACT']._serialized_end=1199
+  _globals['_PROCESSINGPOLICY']._serialized_start=145
+  _globals['_PROCESSINGPOLICY']._serialized_end=401
+  _globals['_CACHEPOLICY']._serialized_start=404
+  _globals['_CACHEPOLICY']._serialized_end=990
+  _globals['_CACHEPOLICY_SCOPE']._serialized_start=857
+  _globals['_CACHEPOLICY_SCOPE']._serialized_end=909
+  _globals['_CACHEPOLICY_OVERRIDE']._serialized_start=911
+  _globals['_CACHEPOLICY_OVERRIDE']._serialized_end=990
+  _globals['_QUERYPARAMETERS']._serialized_start=993
+  _globals['_QUERYPARAMETERS']._serialized_end=1143
+  _globals['_QUERYPARAMETERS_KIND']._serialized_start=1092
+  _globals['_QUERYPARAMETERS_KIND']._serialized_end=1143
+  _globals['_HEADER']._serialized_start=1145
+  _globals['_HEADER']._serialized_end=1182
+  _globals['_MESSAGETRANSFORM']._serialized_start=1185
+  _globals['_MESSAGETRANSFORM']._serialized_end=1401
+  _globals['_BODYOPERATION']._serialized_start=1403
+  _globals['_BODYOPERATION']._serialized_end=1481
+  _globals['_REDACT']._serialized_start=1483
+  _globals['_REDACT']._serialized_end=1507
 # @@protoc_insertion_point(module_scope)

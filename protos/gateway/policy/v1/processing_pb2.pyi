@@ -1,5 +1,6 @@
 import datetime
 
+from protos.gateway.policy.v1 import authz_pb2 as _authz_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -27,7 +28,7 @@ class ProcessingPolicy(_message.Message):
     def __init__(self, name: _Optional[str] = ..., gateway: _Optional[str] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., request: _Optional[_Union[MessageTransform, _Mapping]] = ..., response: _Optional[_Union[MessageTransform, _Mapping]] = ..., invalidates: _Optional[bool] = ...) -> None: ...
 
 class CachePolicy(_message.Message):
-    __slots__ = ("ttl", "vary", "scope", "max_body_bytes", "stale_while_revalidate", "stale_if_error", "overrides")
+    __slots__ = ("ttl", "vary", "scope", "max_body_bytes", "stale_while_revalidate", "stale_if_error", "overrides", "store", "query")
     class Scope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SCOPE_UNSPECIFIED: _ClassVar[CachePolicy.Scope]
@@ -53,6 +54,8 @@ class CachePolicy(_message.Message):
     STALE_WHILE_REVALIDATE_FIELD_NUMBER: _ClassVar[int]
     STALE_IF_ERROR_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    STORE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
     ttl: _duration_pb2.Duration
     vary: _containers.RepeatedScalarFieldContainer[str]
     scope: CachePolicy.Scope
@@ -60,7 +63,25 @@ class CachePolicy(_message.Message):
     stale_while_revalidate: _duration_pb2.Duration
     stale_if_error: _duration_pb2.Duration
     overrides: _containers.RepeatedScalarFieldContainer[CachePolicy.Override]
-    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., vary: _Optional[_Iterable[str]] = ..., scope: _Optional[_Union[CachePolicy.Scope, str]] = ..., max_body_bytes: _Optional[int] = ..., stale_while_revalidate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_if_error: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[CachePolicy.Override, str]]] = ...) -> None: ...
+    store: _authz_pb2.RedisStore
+    query: QueryParameters
+    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., vary: _Optional[_Iterable[str]] = ..., scope: _Optional[_Union[CachePolicy.Scope, str]] = ..., max_body_bytes: _Optional[int] = ..., stale_while_revalidate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_if_error: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[CachePolicy.Override, str]]] = ..., store: _Optional[_Union[_authz_pb2.RedisStore, _Mapping]] = ..., query: _Optional[_Union[QueryParameters, _Mapping]] = ...) -> None: ...
+
+class QueryParameters(_message.Message):
+    __slots__ = ("kind", "names")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[QueryParameters.Kind]
+        ALLOW: _ClassVar[QueryParameters.Kind]
+        IGNORE: _ClassVar[QueryParameters.Kind]
+    KIND_UNSPECIFIED: QueryParameters.Kind
+    ALLOW: QueryParameters.Kind
+    IGNORE: QueryParameters.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    kind: QueryParameters.Kind
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[_Union[QueryParameters.Kind, str]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("name", "value")

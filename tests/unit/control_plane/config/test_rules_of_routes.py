@@ -90,6 +90,14 @@ CASES = {
         "match: {path: /x}, service: users, auth: none, cache: {scope: user}",
         "cache.scope: user has no meaning on a public route (public)",
     ),
+    "cache_query_both": (
+        f"{PROXY}, cache: {{query: {{allow: [a], ignore: [b]}}}}",
+        "cache.query.ignore: cannot stand beside allow (exactly one of allow, ignore)",
+    ),
+    "cache_query_name": (
+        f"{PROXY}, cache: {{query: {{ignore: ['utm*source']}}}}",
+        "cache.query.ignore[0]: 'utm*source' is not a parameter's name (page, utm_*)",
+    ),
     "cache_of_a_stream": (
         f"{PROXY}, timeout: 0s, cache: {{}}",
         "cache: streams are never cached, and timeout is 0s (a timeout, or no cache)",

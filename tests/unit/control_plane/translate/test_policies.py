@@ -7,8 +7,8 @@ from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Snapshot
 from control_plane.translate import translate
 from control_plane.translate.names import digest
-from control_plane.translate.secrets import EXT_AUTHZ_ONLY
-from protos.gateway.policy.v1 import authz_pb2
+from control_plane.translate.secrets import CALLOUTS, EXT_AUTHZ_ONLY
+from protos.gateway.policy.v1 import authz_pb2, processing_pb2
 from tests.unit.control_plane.translate.gateways import gateway
 
 ONE_ROUTE = """
@@ -118,3 +118,23 @@ def test_all_limits_of_a_gateway_are_one_policy() -> None:
 
     assert ["few"] == [limit.name for limit in policy.rate_limits]
     assert (True, policy.name) == (bool(policy.rate_limit_domain), resource.name)
+
+
+def test_a_shared_cache_has_its_address_as_a_secret() -> None:
+    """Only ext_authz has it while the cache is in memory; the policy names it, without a password in sight."""
+    text = """
+stores: {cache: STORE, redis: {url: "redis://:a%20word@redis.example"}}
+routes: [{name: a, match: {path: /a}, service: users, auth: none, cache: {}}]
+"""
+    shared, memory = (translate(gateway(text.replace("STORE", store)), {}, {}) for store in ("redis", "memory"))
+    stores = []
+    for snapshot in (shared, memory):
+        (resource,) = snapshot.of_type(resource_types.PROCESSING_POLICY).values()
+        stores.append(processing_pb2.ProcessingPolicy.FromString(resource.body).cache.store)
+    kinds = [
+        secret.kinds for snapshot in (shared, memory) for secret in snapshot.of_type(resource_types.SECRET).values()
+    ]
+
+    assert [CALLOUTS, EXT_AUTHZ_ONLY] == kinds
+    assert list(shared.of_type(resource_types.SECRET)) == [stores[0].url_secret]
+    assert (True, "") == (stores[0].prefix.endswith(":cache:"), stores[1].url_secret)
