@@ -1,8 +1,9 @@
 # `make up` runs the gateway, `make test` tests it; each installs what it needs into this folder (.venv, .tools).
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-full lint format protos golden schema reference lock bench clean kind-test images
+.PHONY: help setup up test test-full lint format protos golden schema reference docs lock bench load load-k6 soak audit clean kind-test images
 
 python := .venv/bin/python
+load_flags = $(if $(USERS),--users $(USERS)) $(if $(DURATION),--duration $(DURATION))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,18 @@ lock: setup ## pins the dependencies of pyproject.toml again
 bench: setup ## measures, and writes docs/performance/
 	@$(python) -m tests.performance.bench
 	@$(python) -m tests.performance.kubernetes_bench
+
+load: ## load of a mixed crowd (Locust) on GATEWAY_URL or a gateway of its own; USERS=40 DURATION=60s; report in build/load
+	@scripts/setup.sh load
+	@$(python) -m tests.performance.load_test locust $(load_flags)
+
+load-k6: ## the same by a crowd that reads what is cached (k6)
+	@scripts/setup.sh load
+	@$(python) -m tests.performance.load_test k6 $(load_flags)
+
+soak: ## half an hour of load and faults; DURATION=30m; errors, memory and descriptors in build/soak
+	@scripts/setup.sh load
+	@$(python) -m tests.performance.soak $(load_flags)
 
 images: ## the container images, one per process (needs docker)
 	@for target in control-plane ext-authz ext-proc envoy; do \

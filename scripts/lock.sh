@@ -6,11 +6,14 @@ pin() {
     output=$1
     shift
     .venv/bin/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url \
-        --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate "$@" --output-file "$output" pyproject.toml
+        --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate "$@" --output-file "$output"
 }
 
-pin requirements/dev.lock --extra test --extra dev
-pin requirements/runtime.lock # what the images hold
+pin requirements/dev.lock --extra test --extra dev pyproject.toml
+pin requirements/runtime.lock pyproject.toml # what the images hold
+for tool in audit docs k6 load; do
+    pin "requirements/$tool.lock" "requirements/$tool.in"
+done
 
 # xds-protos ships an older copy of opentelemetry/proto: whichever of the two is installed last wins, so this one is
 # installed once more, after everything else.

