@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+_MAX_PORT = 65_535
+
 
 class Health(Enum):
     """How Envoy is told to treat an endpoint."""
@@ -138,24 +140,61 @@ def merge(slices: Iterable[EndpointSlice], port: str, service: ServiceSpec | Non
 class SliceMerge:
     """`merge` for one port that is asked again after every change; it works out changed slices only.
 
-    Of 50,000 endpoints in 500 slices one event changes 100; the rest of the work is joining and sorting keys.
+    Of 50,000 endpoints in 500 slices one event changes 100; all that is left to do for the others is to list them.
     """
 
     def __init__(self, port: str) -> None:
         self._port = port
         self._parts: dict[str, _Part] = {}
+        self._visible: dict[str, Mapping[str, Endpoint]] = {}
+        self._merged: dict[str, Endpoint] = {}
+        self._order: list[str] = []
+        """The keys of what is merged, sorted."""
 
     def merge(self, slices: Mapping[str, EndpointSlice], service: ServiceSpec | None) -> tuple[Endpoint, ...]:
-        """As the function `merge`; `slices` by name."""
+        """As the function `merge`; `slices` by name, a slice that did not change being the same object."""
         self._parts = {name: self._part(slices[name], service) for name in sorted(slices)}
         parts = [part for part in self._parts.values() if part.endpoints]
         # kube-proxy's rule: hints count only if every endpoint has some, else a zone could be left without any.
         hinted = all(part.hinted is not None for part in parts)
         covered = _covered_targets(parts, service)
-        merged: dict[str, Endpoint] = {}
-        for part in parts:
-            _add(merged, part.visible(hinted, covered))
-        return _serving(tuple(map(merged.__getitem__, sorted(merged))))
+        visible = {part.slice.name: part.visible(hinted, covered) for part in parts}
+        if not self._take_changed(visible):
+            self._take_all(visible)
+        self._visible = visible
+        return _serving(tuple(map(self._merged.__getitem__, self._order)))
+
+    def _take_changed(self, visible: Mapping[str, Mapping[str, Endpoint]]) -> bool:
+        """Look at the slices that differ only; False while an endpoint stands in two slices."""
+        before, merged = self._visible, self._merged
+        if len(merged) != sum(map(len, before.values())):
+            return False
+        changed = [name for name in {**before, **visible} if before.get(name) is not visible.get(name)]
+        gone = {key for name in changed for key in before.get(name, ())}
+        fresh: dict[str, Endpoint] = {}
+        for name in changed:
+            fresh.update(visible.get(name, {}))
+        if len(fresh) != sum(len(visible.get(name, ())) for name in changed):
+            return False
+        added = fresh.keys() - gone
+        if not merged.keys().isdisjoint(added):
+            return False
+        removed = gone - fresh.keys()
+        for key in removed:
+            del merged[key]
+        merged.update(fresh)
+        if removed:
+            self._order = [key for key in self._order if key not in removed]
+        if added:
+            self._order += added
+            self._order.sort()  # almost sorted: much less work than a sort
+        return True
+
+    def _take_all(self, visible: Mapping[str, Mapping[str, Endpoint]]) -> None:
+        self._merged = {}
+        for found in visible.values():
+            _add(self._merged, found)
+        self._order = sorted(self._merged)
 
     def _part(self, one: EndpointSlice, service: ServiceSpec | None) -> "_Part":
         known = self._parts.get(one.name)
@@ -173,37 +212,52 @@ class _Part:
     endpoints: Mapping[str, Endpoint]
     hinted: Mapping[str, Endpoint] | None
     """The same in the zones that hints give them to; None if one has no hint."""
-    targets: Mapping[str, str]
-    """The pods behind them, by the same key."""
+    number: int | None
+    """Of the port."""
 
     def visible(self, hinted: bool, covered: Collection[str] | None) -> Mapping[str, Endpoint]:
         found = self.hinted if hinted and self.hinted is not None else self.endpoints
         if covered is None or self.slice.address_type is _preferred_family(self.service):
             return found
-        return {key: endpoint for key, endpoint in found.items() if self.targets.get(key, "") not in covered}
+        targets = self.targets()
+        return {key: endpoint for key, endpoint in found.items() if targets[key] not in covered}
+
+    def targets(self) -> Mapping[str, str]:
+        """The pods behind the endpoints, by the same key; needed by dual-stack Services only, so it is not kept."""
+        keyed = ((_key(entry, self.number), entry.target) for entry in self.slice.endpoints)
+        return {key: target for key, target in keyed if key in self.endpoints}
 
 
 def _part(one: EndpointSlice, port: str, service: ServiceSpec | None) -> _Part:
-    number = port_number(one, port, service)
+    number = _usable(port_number(one, port, service))
     publish = service is not None and service.publish_not_ready
     endpoints: dict[str, Endpoint] = {}
     hinted: dict[str, Endpoint] | None = {}
-    targets: dict[str, str] = {}
     for entry in one.endpoints if number is not None else ():
         health = _health(entry.condition, publish)
-        if health is None:
+        if health is None or not entry.address:
             continue
         assert number is not None
-        key = f"{entry.address} {number}"
+        key = _key(entry, number)
+        if key in endpoints and health is Health.DRAINING:
+            continue
         endpoint = Endpoint(entry.address, number, entry.zone, one.weight, health)
         endpoints[key] = endpoint
-        targets[key] = entry.target
         if not entry.hints:
             hinted = None
         elif hinted is not None:
             zone = entry.zone if entry.zone in entry.hints else min(entry.hints)
             hinted[key] = endpoint if zone == entry.zone else replace(endpoint, zone=zone)
-    return _Part(one, service, endpoints, hinted, targets)
+    return _Part(one, service, endpoints, hinted, number)
+
+
+def _usable(number: int | None) -> int | None:
+    """An API server lets no other number pass; but one that Envoy refuses would hold up every change of the service."""
+    return number if number is not None and 0 < number <= _MAX_PORT else None
+
+
+def _key(entry: SliceEndpoint, number: int | None) -> str:
+    return f"{entry.address} {number}"
 
 
 def _health(condition: Condition, publish_not_ready: bool) -> Health | None:
@@ -245,7 +299,7 @@ def _covered_targets(parts: Collection[_Part], service: ServiceSpec | None) -> f
     if len({part.slice.address_type for part in parts}) < 2:
         return None
     preferred = _preferred_family(service)
-    targets = (part.targets.values() for part in parts if part.slice.address_type is preferred)
+    targets = (part.targets().values() for part in parts if part.slice.address_type is preferred)
     return frozenset().union(*targets) - {""}
 
 

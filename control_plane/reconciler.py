@@ -24,11 +24,10 @@ from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, short_name
 from control_plane.snapshot import Resource, Snapshot
 from control_plane.state import CorruptStateError, LastGood
 from control_plane.translate import translate
-from control_plane.translate.endpoints import cluster_load_assignment
+from control_plane.translate.endpoints import load_assignment
 from control_plane.translate.patches import PatchError
 from control_plane.validation.admission import Admission, Withheld
 from control_plane.validation.field_rules import FieldRules
-from control_plane.validation.verdicts import Verdicts
 from control_plane.xds.store import Store
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
@@ -140,8 +139,6 @@ class Reconciler:
         self._discovery = discovery
         self._claim = claim
         self._admission = Admission()
-        self._verdicts = Verdicts()
-        """Of assignments that are served at once, while the admission may be at work in a thread."""
         self._field_rules = FieldRules()
         self._building = asyncio.Lock()
         self._stale = asyncio.Event()
@@ -247,9 +244,6 @@ class Reconciler:
             return
         name = served.text.gateway.name
         for cluster, resource in _changed_assignments(served, found).items():
-            if faults := self._verdicts.judge(resource).faults:
-                self._log.error("endpoints_withheld", cluster=cluster, reason="; ".join(faults))
-                continue
             snapshot = self._store.feeds[name].current.snapshot
             changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({cluster})}
             began_ns = time.time_ns()
@@ -432,7 +426,7 @@ def _changed_assignments(built: _Built, found: Endpoints) -> Mapping[str, Resour
     served = built.snapshot.of_type(CLUSTER_LOAD_ASSIGNMENT)
     before = built.discovered.endpoints
     changed = sorted(name for name, endpoints in found.items() if name in served and before.get(name, ()) != endpoints)
-    return {name: Resource.of(name, cluster_load_assignment(name, found[name]), served[name].kinds) for name in changed}
+    return {name: load_assignment(name, found[name], served[name].kinds) for name in changed}
 
 
 def _patched_assignments(gateway: Gateway) -> frozenset[str]:

@@ -33,7 +33,11 @@ class Resource:
         Nested Any have to be packed deterministically too (`any.Pack(message, deterministic=True)`).
         """
         body = message.SerializeToString(deterministic=True)
-        type_url = "type.googleapis.com/" + message.DESCRIPTOR.full_name
+        return cls.of_body("type.googleapis.com/" + message.DESCRIPTOR.full_name, name, body, kinds)
+
+    @classmethod
+    def of_body(cls, type_url: str, name: str, body: bytes, kinds: frozenset[NodeKind] = ENVOYS) -> "Resource":
+        """Of a message that is serialised (deterministically) already."""
         return cls(type_url, name, body, hashlib.sha256(body).hexdigest()[:16], kinds)
 
     def __repr__(self) -> str:

@@ -9,9 +9,8 @@ from control_plane.config.loading import Loaded, load
 from control_plane.config.model.gateway import Gateway
 from control_plane.endpoints import Endpoint
 from control_plane.resource_types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, NodeKind
-from control_plane.snapshot import Resource
 from control_plane.translate import translate
-from control_plane.translate.endpoints import cluster_load_assignment
+from control_plane.translate.endpoints import load_assignment
 from control_plane.xds.delta import DeltaSubscription
 from control_plane.xds.session import Node
 from control_plane.xds.store import Client, Store
@@ -102,7 +101,7 @@ class Publication:
         self._changes += 1
         name = "service-7"
         endpoints = [Endpoint("10.0.0.1", 8000 + self._changes), *(Endpoint(f"10.0.0.{n}", 8080) for n in range(2, 11))]
-        self._snapshot = self._snapshot.with_resource(Resource.of(name, cluster_load_assignment(name, endpoints)))
+        self._snapshot = self._snapshot.with_resource(load_assignment(name, endpoints))
         self._store.publish(self._gateway, self._snapshot)
         now = self._store.clock()
         for client in self._clients:

@@ -26,7 +26,7 @@ from control_plane.metrics import Metrics
 from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, NodeKind
 from control_plane.snapshot import Resource, Snapshot
 from control_plane.translate import translate
-from control_plane.translate.endpoints import cluster_load_assignment
+from control_plane.translate.endpoints import load_assignment
 from control_plane.validation.admission import Admission
 from control_plane.xds.delta import DeltaSubscription
 from control_plane.xds.server import XdsServer
@@ -83,7 +83,7 @@ def endpoints(number: int, variant: int = 0) -> tuple[Endpoint, ...]:
 
 
 def assignment(number: int, variant: int = 0) -> Resource:
-    return Resource.of(f"s{number}", cluster_load_assignment(f"s{number}", endpoints(number, variant)))
+    return load_assignment(f"s{number}", endpoints(number, variant))
 
 
 def resident_kib() -> int:

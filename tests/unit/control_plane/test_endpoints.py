@@ -239,21 +239,38 @@ slices = st.builds(
         *found, name=name, ports=(SlicePort("http", port),), address_type=family
     ),
     st.sampled_from("abcd"),
-    st.lists(entries, max_size=5, unique_by=lambda entry: entry.address),
+    st.lists(entries, max_size=5),
     st.sampled_from([8080, 9090]),
     st.sampled_from([AddressType.IPV4, AddressType.IPV6]),
 )
 
 
-@given(st.lists(slices, max_size=12))
-def test_what_is_merged_step_by_step_equals_what_is_merged_at_once(changes: list[EndpointSlice]) -> None:
+@given(st.lists(st.tuples(slices, st.booleans()), max_size=16))
+def test_what_is_merged_step_by_step_equals_what_is_merged_at_once(changes: list[tuple[EndpointSlice, bool]]) -> None:
     """The remembered parts never show: after every change the result is that of a fresh merge, sorted and unique."""
     known: dict[str, EndpointSlice] = {}
     remembering = SliceMerge("http")
-    for change in changes:
+    for change, is_deleted in changes:
         known[change.name] = change
+        if is_deleted:
+            del known[change.name]
         found = remembering.merge(known, None)
 
         assert merge(reversed(known.values()), "http") == found
         keys = [(one.address, one.port) for one in found]
         assert sorted(set(keys)) == keys
+
+
+def test_of_an_endpoint_twice_in_one_slice_the_ready_one_counts() -> None:
+    """Whichever stands first."""
+    ready, draining = SliceEndpoint("10.0.0.1"), SliceEndpoint("10.0.0.1", Condition.TERMINATING)
+    other = SliceEndpoint("10.0.0.2")
+
+    for entries_in_order in ((ready, draining, other), (draining, ready, other)):
+        assert {Health.HEALTHY} == {one.health for one in merge([slice_of(*entries_in_order)], "http")}
+
+
+def test_what_envoy_would_refuse_is_no_endpoint() -> None:
+    """It would keep Envoy from every other change of the service."""
+    assert () == merge([slice_of("10.0.0.1", ports=(SlicePort("http", 70_000),))], "http")
+    assert ["10.0.0.1"] == [one.address for one in merge([slice_of("", "10.0.0.1")], "http")]

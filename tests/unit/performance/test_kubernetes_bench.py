@@ -25,4 +25,4 @@ def test_pages_and_events_become_endpoints() -> None:
 
 def test_a_quick_run_has_every_figure() -> None:
     """List, models, events, memory, rollout."""
-    assert 8 == len(measure(slices=2, repetitions=1, events=4))
+    assert 9 == len(measure(slices=2, repetitions=1, events=4))
