@@ -61,6 +61,10 @@ soak: ## half an hour of load and faults; DURATION=30m; errors, memory and descr
 	@scripts/setup.sh load
 	@$(python) -m tests.performance.soak $(load_flags)
 
+audit: setup ## code, dependencies, secrets, licences; bill of materials in build/audit (AUDIT_FLAGS=--strict: all has to run)
+	@scripts/setup.sh audit
+	@$(python) -m scripts.audit $(AUDIT_FLAGS)
+
 images: ## the container images, one per process (needs docker)
 	@for target in control-plane ext-authz ext-proc envoy; do \
 		docker build --target $$target --tag meetinity-gateway:$$target . || exit 1; done

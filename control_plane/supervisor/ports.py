@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from control_plane.config.model.gateway import Gateway
 
 LOOPBACK = "127.0.0.1"
-WILDCARDS = frozenset({"0.0.0.0", "::"})
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # nosec B104 - compared with
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class BootstrapSettings:
     admin_address: str = "127.0.0.1"
     """Loopback: whoever reaches the admin interface can stop Envoy and read its configuration."""
     admin_port: int = 9901
-    status_address: str = "0.0.0.0"
+    status_address: str = "0.0.0.0"  # nosec B104 - for the scrape and probes of a pod; it answers /ready and statistics alone
     status_port: int = 9902
     limits: "ProcessLimits" = field(default_factory=lambda: LIMITS["edge"])
     api_type: ApiType = config_source_pb2.ApiConfigSource.DELTA_GRPC

@@ -2,11 +2,13 @@
 
 Starts the default gateway with its limits in a Redis, loads it with the crowd of locustfile.py, and injects one fault
 after another, round and round: endpoints come and go, the configuration changes or is faulty, Redis and processes are
-killed. Watches memory and descriptors of every process. Report: build/soak/report.md; exit status 1 if a process grew
-without end or requests failed that no fault explains.
+killed (these in the first half only, so that what grows slowly has half the time to show it). Watches memory and
+descriptors of every process. Report: build/soak/report.md; exit status 1 if a process grew without end or
+requests failed that no fault explains.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -41,6 +43,8 @@ class Fault:
     name: str
     inject: Callable[[], None]
     may_cost: bool = False
+    ends_process: bool = False
+    """One of ours, whose growth is watched from its start."""
 
 
 class Faults:
@@ -57,12 +61,15 @@ class Faults:
             Fault("the configuration is edited", self._edit),
             Fault("a faulty configuration is written and repaired", self._break),
             Fault("Redis is killed and restarted", self._kill_redis),
-            Fault("an instance of a service is killed", lambda: self._kill("matching-2"), may_cost=True),
-            Fault("the control plane is killed", lambda: self._kill("control_plane")),
-            Fault("ext_proc is killed", lambda: self._kill("ext_proc"), may_cost=True),
-            Fault("ext_authz is killed", lambda: self._kill("ext_authz"), may_cost=True),
-            Fault("Envoy is killed", lambda: self._kill("envoy"), may_cost=True),
+            self._killing("an instance of a service", "matching-2"),
+            self._killing("the control plane", "control_plane", may_cost=False),
+            self._killing("ext_proc", "ext_proc"),
+            self._killing("ext_authz", "ext_authz"),
+            self._killing("Envoy", "envoy"),
         )
+
+    def _killing(self, what: str, process: str, *, may_cost: bool = True) -> Fault:
+        return Fault(f"{what} is killed", lambda: self._kill(process), may_cost, ends_process=True)
 
     def _churn(self) -> None:
         line = next(line for line in self._stack.config.read_text().splitlines() if "DEMO_MATCHING_2_PORT" in line)
@@ -173,19 +180,26 @@ def _sample(pid: int) -> Sample | None:
     return Sample(time.time(), pages * os.sysconf("SC_PAGE_SIZE"), descriptors)
 
 
-def inject(faults: Sequence[Fault], until_s: float, pause_s: float) -> list[Injected]:
-    """One after another, with pauses, round and round; none begins in the last 20 s before until_s (wall clock)."""
+def inject(faults: Sequence[Fault], run: Run, pause_s: float) -> list[Injected]:
+    """One after another, with pauses, round and round, until 20 s before the end of the run."""
     injected: list[Injected] = []
-    while True:
-        for fault in faults:
-            time.sleep(pause_s)  # the load goes on; a pace, nothing is waited for
-            if time.time() > until_s - 20:
-                return injected
-            start = time.time()
-            fault.inject()
-            injected.append(Injected(fault.name, start, time.time(), fault.may_cost))
-            took = injected[-1].recovered_s - start
-            print(f"    {fault.name}: well again after {took:.1f} s", file=sys.stderr)
+    start = time.time()
+    for fault in itertools.cycle(faults):
+        if fault.ends_process and time.time() > start + run.duration_s / 2:
+            continue
+        time.sleep(pause_s)  # the load goes on; a pace, nothing is waited for
+        if time.time() > start + run.duration_s - 20:
+            break
+        injected.append(_injected(fault))
+    return injected
+
+
+def _injected(fault: Fault) -> Injected:
+    start = time.time()
+    fault.inject()
+    end = time.time()
+    print(f"    {fault.name}: well again after {end - start:.1f} s", file=sys.stderr)
+    return Injected(fault.name, start, end, fault.may_cost)
 
 
 def with_redis(configuration: str, url: str) -> str:
@@ -212,7 +226,7 @@ def _soak(folder: Path, stack: Stack, redis: RedisServer, run: Run) -> Soak:
         try:
             faults = Faults(stack, redis).all()
             pause_s = max(3.0, min(30.0, run.duration_s / (3 * len(faults))))
-            injected = inject(faults, time.time() + run.duration_s, pause_s)
+            injected = inject(faults, run, pause_s)
             generator.wait(run.duration_s + 60)
         finally:
             generator.kill()

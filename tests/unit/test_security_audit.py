@@ -15,3 +15,12 @@ def test_named_tests_exist() -> None:
 
     assert 80 < len(named)
     assert set() == named - defined
+
+
+def test_named_targets_exist() -> None:
+    """The check-list before a release runs what there is."""
+    named = set(re.findall(r"`make ([a-z-]+)", AUDIT.read_text()))
+    targets = set(re.findall(r"^([a-z-]+):", (TESTS.parent / "Makefile").read_text(), re.MULTILINE))
+
+    assert {"audit", "lint", "test-full", "soak"} <= named
+    assert set() == named - targets

@@ -47,7 +47,7 @@ class IpRules(Section):
 
 class Listener(Section):
     name: str
-    address: str = "0.0.0.0"
+    address: str = "0.0.0.0"  # nosec B104 - a gateway listens for the world
     port: Port
     client_ip: ClientIp = ClientIp(trusted_hops=0)
     tls: Annotated[tuple[Certificate, ...], OneOrMore] | None = None
