@@ -58,9 +58,9 @@ class Authenticator:
         header = request.header_bytes("authorization") if rules.uses_authorization else None
         if header is not None:
             if rules.sole_bearer is not None:
-                known = self._known(rules.sole_bearer, header, now_s)
-                if known is not None:
-                    return known
+                only = self._sole_bearer(rules.sole_bearer, header, now_s)
+                if only is not None:
+                    return only
             if b"," in header:
                 raise CredentialError(Reason.AMBIGUOUS_CREDENTIAL)
         proven: list[Identity] = []
@@ -79,14 +79,19 @@ class Authenticator:
             raise CredentialError(Reason.NO_CREDENTIAL)
         return joined(proven) if proven else None
 
-    def _known(self, provider: JwtProvider, header: bytes, now_s: float) -> Identity | None:
-        """Whom this Authorization header proved before."""
-        keys = provider.keys or self._ring.keys(provider)
+    def _sole_bearer(self, provider: JwtProvider, header: bytes, now_s: float) -> Identity | None:
+        """What most requests are: whom this Authorization header proves; None if it is written in some rarer way."""
+        keys = self._ring.keys(provider)
         if keys is None:
             return None
-        token = self.tokens.verified(provider, keys, sha256(header).digest(), now_s)
+        digest = sha256(header).digest()
+        token = self.tokens.verified(provider, keys, digest, now_s)
         if token is None:
-            return None
+            text = _plain_bearer(header)
+            if text is None:
+                return None
+            token = self._first_sight(provider, keys, (), text, digest, now_s)
+            assert token is not None
         if provider.revocation is not None:
             self._check_revocation(provider.revocation, token, provider.method)
         return token.identity
@@ -242,6 +247,14 @@ def _bearer(header: str | None) -> str | None:
     if header is None or header[:6].lower() != "bearer":
         return None
     return header[7:].strip(" ") if header[6:7] == " " else ""
+
+
+def _plain_bearer(header: bytes) -> str | None:
+    """What stands behind `Bearer ` and one space; None for what needs a closer look (`_bearer`, and commas)."""
+    if header[:7] != b"Bearer " or b"," in header or not header.isascii():
+        return None
+    text = header[7:].decode()
+    return None if text[:1] == " " or text[-1:] == " " else text
 
 
 def _single(source: Source, request: Request) -> str | None:

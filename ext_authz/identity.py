@@ -1,7 +1,7 @@
 """Who a request was proven to come from, with everything that follows from it already encoded."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ext_authz import wire
 from policy.authz import ClaimHeader
@@ -9,8 +9,7 @@ from policy.claims import Claims, claim_at, header_text
 from policy.jwks import digest
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Identity:
+class Identity(NamedTuple):
     """One verified credential, or several of one request joined. Never changed, shared by all requests of a token."""
 
     user: str | None

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ext_authz.jwt.sources import UNKNOWN_KEY_COOLDOWN_S, KeyRing, KeySource, Schedule, lifetime_s
 from gateway_runtime.telemetry import logger
 from policy.jwks import MAX_BYTES, KeySet, key_set
+from policy.networks import is_public
 
 TIMEOUT_S = 5.0
 
@@ -116,7 +118,7 @@ class KeyFetcher:
                 if schedule.failures or schedule.fetched_s is None:
                     self._log.info("keys_fetched", url=source.url, keys=len(keys.keys))
                 wait_s = schedule.after_success(self._monotonic_s(), good_for_s)
-            except (FetchError, ValueError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except Exception as error:  # whatever a server says, it is that server's fault and nobody else's end
                 wait_s = schedule.after_failure()
                 level = self._log.warning if schedule.failures == 1 else self._log.debug
                 level("keys_not_fetched", url=source.url, reason=str(error) or type(error).__name__)
@@ -211,19 +213,41 @@ def check_url(url: str, guards: FetchGuards) -> None:
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
+        if _is_numeric(parts.hostname):
+            raise FetchError("an address in another spelling than usual") from None
         return
-    if not (address.is_global or guards.allow_private):
+    if not (guards.allow_private or is_public(address)):
         raise FetchError("an address inside a private network")
+
+
+def _is_numeric(host: str) -> bool:
+    """`127.1`, `2130706433` and `0x7f.1` are addresses for sockets, and names for whoever only looks at them."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def _session(guards: FetchGuards) -> AsyncIterator[aiohttp.ClientSession]:
     resolver = aiohttp.ThreadedResolver()
-    connector = aiohttp.TCPConnector(resolver=resolver if guards.allow_private else _PublicResolver(resolver))
+    if guards.allow_private:
+        connector = aiohttp.TCPConnector(resolver=resolver)
+    else:
+        connector = aiohttp.TCPConnector(resolver=_PublicResolver(resolver), socket_factory=_public_socket)
     async with aiohttp.ClientSession(
         connector=connector, trust_env=False, auto_decompress=False, headers={"Accept-Encoding": "identity"}
     ) as session:
         yield session
+
+
+def _public_socket(where: AddrInfoType) -> socket.socket:
+    """Whatever a name or a number was taken for: no connection leads into a private network."""
+    family, kind, protocol, _, address = where
+    if not is_public(ipaddress.ip_address(address[0])):
+        raise OSError("an address inside a private network")
+    return socket.socket(family, kind, protocol)
 
 
 class _PublicResolver(AbstractResolver):
@@ -236,7 +260,7 @@ class _PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found: Collection[ResolveResult] = await self._resolver.resolve(host, port, family)
-        public = [each for each in found if ipaddress.ip_address(each["host"]).is_global]
+        public = [each for each in found if is_public(ipaddress.ip_address(each["host"]))]
         if not public:
             raise OSError(f"{host} has no public address")
         return public

@@ -88,6 +88,8 @@ class ServerScripts:
         keys = [key for part in parts for key in part.keys]
         entries = b"".join([part.entries for part in parts])
         reply = await asked(self._evaluated(keys, entries))
+        if not _is_result(reply, len(keys)):
+            raise StoreError("unexpected answer")
         replies: list[bytes | None] = []
         start = 0
         for part in parts:
@@ -113,6 +115,11 @@ class ServerScripts:
         await self._redis.aclose(close_connection_pool=True)
 
 
+def _is_result(reply: object, keys: int) -> bool:
+    """Whether it is what the script says; a proxy, or another Redis than ours, may answer anything."""
+    return isinstance(reply, bytes) and len(reply) == keys * RESULT.size
+
+
 class ClusterScripts:
     """The primaries of a Redis Cluster."""
 
@@ -130,10 +137,11 @@ class ClusterScripts:
         replies: list[bytes | None] = [None] * len(parts)
         for slot, indices in slots.items():
             reply = calls[slot].result
+            whole = _is_result(reply, sum(len(parts[index].keys) for index in indices))
             start = 0
             for index in indices:
                 end = start + len(parts[index].keys) * RESULT.size
-                replies[index] = reply[start:end] if isinstance(reply, bytes) else None
+                replies[index] = reply[start:end] if whole else None
                 start = end
         if not any(replies):
             first = next(iter(calls.values())).result

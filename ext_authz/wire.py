@@ -79,8 +79,16 @@ def rate_limit_header(value: bytes) -> bytes:
     return b"\x32%c\x0a%c\x0a\x09ratelimit\x12%c%b\x18\x02" % (header + 4, header, length, value)
 
 
+_LONGEST_ENTRY = 110
+"""Every length in the entry then takes one byte."""
+
+
 def metadata_field(name: str, value: str) -> bytes:
     """One entry of a google.protobuf.Struct holding text."""
+    key, text = name.encode(), value.encode()
+    size, length = len(key), len(text)
+    if size + length <= _LONGEST_ENTRY:
+        return b"\x0a%c\x0a%c%b\x12%c\x1a%c%b" % (size + length + 6, size, key, length + 2, length, text)
     return delimited(1, delimited(1, name.encode()) + delimited(2, delimited(3, value.encode())))
 
 

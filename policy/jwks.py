@@ -49,20 +49,28 @@ class VerificationKey:
     key: PublicKey
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class KeySet:
     """The keys of one provider at one time; compared by identity, so a new set is a new generation."""
 
-    keys: tuple[VerificationKey, ...]
-    any_kid: bool = False
-    """A single secret serves whatever kid a token names."""
+    __slots__ = ("_any_kid", "_by_name", "keys")
+
+    def __init__(self, keys: tuple[VerificationKey, ...], *, any_kid: bool = False) -> None:
+        """
+        Args:
+            any_kid: a single secret serves whatever kid a token names.
+        """
+        self.keys = keys
+        self._any_kid = any_kid
+        self._by_name: dict[tuple[str, str | None], VerificationKey | None] = {}
+        for key in keys:
+            for algorithm in key.algorithms:
+                for kid in {key.kid, None}:
+                    name = (algorithm, kid)
+                    self._by_name[name] = None if name in self._by_name else key
 
     def select(self, algorithm: str, kid: str | None) -> VerificationKey | None:
         """The one key that fits; None if there is none, or more than one (never "the first")."""
-        fitting = [
-            key for key in self.keys if algorithm in key.algorithms and (self.any_kid or kid is None or key.kid == kid)
-        ]
-        return fitting[0] if len(fitting) == 1 else None
+        return self._by_name.get((algorithm, None if self._any_kid else kid))
 
 
 def shared_secret(secret: bytes) -> KeySet:
@@ -182,8 +190,5 @@ def _number(entry: Mapping[str, object], member: str) -> int:
 
 def digest(*parts: bytes) -> bytes:
     """A name for content: equal parts, and only those, have equal digests."""
-    whole = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        whole.update(len(part).to_bytes(8))
-        whole.update(part)
-    return whole.digest()
+    pieces = [piece for part in parts for piece in (len(part).to_bytes(8), part)]
+    return hashlib.blake2b(b"".join(pieces), digest_size=16).digest()

@@ -9,6 +9,10 @@ from policy.errors import PolicyError
 Address = IPv4Address | IPv6Address
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are the IPv4 address that is meant."""
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+"""RFC 8215: IPv4 addresses inside a network."""
 
 
 def parse_address(text: str) -> Address | None:
@@ -27,6 +31,19 @@ def bucket_text(address: Address) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is a host of the internet: neither inside a private network nor a way around to one."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address.is_site_local or address in _LOCAL_NAT64:
+            return False
+    return address.is_global and not address.is_multicast
 
 
 @dataclass(frozen=True, slots=True)

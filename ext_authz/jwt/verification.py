@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jwt.algorithms import Algorithm, get_default_algorithms
 
@@ -17,8 +17,7 @@ MAX_TIME_S = 1 << 53
 """Times beyond it are no dates."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VerifiedToken:
+class VerifiedToken(NamedTuple):
     """A token whose signature and claims hold, from `valid_from_s` until just before `valid_until_s` (Unix time)."""
 
     identity: Identity

@@ -1,11 +1,13 @@
 """The bench runs: everything that it starts comes up, answers, and ends. Times are not looked at."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from tests.performance import authz_bench, limiter_work
 from tests.performance.cases import CASES, Plan, measure
 from tests.performance.load import Load
 from tests.performance.processes import answer_of
@@ -33,9 +35,21 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
     plan = Plan(rounds=1, seconds=0.01, connections=200)
     with Stand(tmp_path) as stand:
         samples = list(measure(stand, FewRequests(), CASES, plan))
+        of_authz = list(measure(stand, FewRequests(), authz_bench.CASES[authz_bench.FEW], plan))
 
     text = "\n".join(tables(CASES, samples, []))
 
     assert [case.name for case in CASES] == [sample.case for sample in samples]
     assert all(case.title in text for case in CASES)
     assert 9 == len(ratios(samples))
+    assert 6 == len(of_authz)
+
+
+@pytest.mark.redis
+def test_limits_in_redis_and_in_memory_are_measured() -> None:
+    """Both processes answer checks, and several share a round trip."""
+    (taken,) = asyncio.run(limiter_work.measure(rounds=1, seconds=0.3))
+
+    assert all(each.checks_per_s > 0 for each in taken.values())
+    assert 0 == taken["memory"].checks_per_round_trip
+    assert 1 < taken["redis"].checks_per_round_trip

@@ -3,11 +3,13 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from tests.performance.empty_callouts import BODY_BYTES
 from tests.performance.processes import HOST
 
 JWT_SECRET = "a shared secret of the benchmark, 32 bytes or more"
+API_KEY = "an API key of the benchmark"
 JWT_ISSUER = "https://issuer.example"
 JWT_AUDIENCE = "bench"
 
@@ -64,7 +66,7 @@ def ads_bootstrap(*, xds_port: int) -> str:
 
 
 def gateway_yaml(*, port: int, upstream_port: int, authz_port: int, proc_port: int) -> str:
-    """A gateway with one route for each cost: no callout, ext_authz with token and limit, ext_proc with a cache hit."""
+    """A gateway with one route for each cost: no callout, ext_authz by credential, ext_proc with a cache hit."""
     return f"""\
 version: 1
 name: bench
@@ -79,8 +81,11 @@ auth:
       algorithms: [HS256]
       secret: "{JWT_SECRET}"
       forward_claims: {{sub: x-user-id}}
+  api_keys:
+    bench: {{header: x-api-key, keys: [{{id: bench, sha256: {sha256(API_KEY.encode()).hexdigest()}}}]}}
 rate_limits:
   per-user: {{rate: 1000000/second, key: [user]}}
+  per-client: {{rate: 1000000/second, key: [client_ip]}}
 callouts:
   ext_authz: {{endpoints: [{{address: {HOST}, port: {authz_port}}}], timeout: 5s}}
   ext_proc: {{endpoints: [{{address: {HOST}, port: {proc_port}}}], message_timeout: 5s, failure_mode: closed}}
@@ -89,6 +94,16 @@ routes:
   - name: authz
     match: {{path_prefix: /authz}}
     auth: {{any_of: [jwt.bench]}}
+    rate_limits: [per-user]
+    service: upstream
+  - name: two-limits
+    match: {{path_prefix: /two-limits}}
+    auth: {{any_of: [jwt.bench]}}
+    rate_limits: [per-client, per-user]
+    service: upstream
+  - name: api-key
+    match: {{path_prefix: /api-key}}
+    auth: {{any_of: [api_keys.bench]}}
     rate_limits: [per-user]
     service: upstream
   - {{name: cached, match: {{path_prefix: /cached}}, auth: none, cache: {{ttl: 1h}}, service: upstream}}

@@ -30,7 +30,7 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of the program and its living descendants."""
-        return sum(_cpu_ticks(pid) for pid in _descendants(self._process.pid)) / TICKS_PER_SECOND
+        return cpu_seconds(self._process.pid)
 
     def check_alive(self) -> None:
         if self._process.poll() is not None:
@@ -48,6 +48,11 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time so far, of a process and its living descendants."""
+    return sum(_cpu_ticks(each) for each in _descendants(pid)) / TICKS_PER_SECOND
 
 
 @contextmanager

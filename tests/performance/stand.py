@@ -81,9 +81,13 @@ class Stand:
         """The gateway's filter chain on a route that needs no callout."""
         return self._gateway("ours")["open"]
 
-    def authz(self, callouts: Callouts) -> Target:
-        """The gateway on a route with a token and a limit, judged by our ext_authz or by an empty handler."""
-        return self._gateway(callouts)["authz"]
+    def authz(self, callouts: Callouts, route: str = "authz") -> Target:
+        """The gateway on a route with a credential and limits, judged by our ext_authz or by an empty handler.
+
+        Args:
+            route: authz (a token and a limit), two-limits (a token and two), api-key (with one limit).
+        """
+        return self._gateway(callouts)[route]
 
     def proc(self, callouts: Callouts) -> Target:
         """The gateway on a route that ext_proc answers: from our cache, or an empty handler's constant."""
@@ -146,14 +150,14 @@ class Stand:
         )
         envoy = self._start_envoy(f"{label}-envoy", envoys.ads_bootstrap(xds_port=xds))
         base = f"http://{HOST}:{port}"
+        checked = {"envoy": envoy, "callout": authz}
+        judged = ("content-length", str(BODY_BYTES)) if empty else ("ratelimit", "per-")
+        token, api_key = {"authorization": bearer_token()}, {"x-api-key": envoys.API_KEY}
         targets = {
             "open": Target(f"{base}/open", {"envoy": envoy}),
-            "authz": Target(
-                f"{base}/authz",
-                {"envoy": envoy, "callout": authz},
-                {"authorization": bearer_token()},
-                ("content-length", str(BODY_BYTES)) if empty else ("ratelimit", "per-user"),
-            ),
+            "authz": Target(f"{base}/authz", checked, token, judged),
+            "two-limits": Target(f"{base}/two-limits", checked, token, judged),
+            "api-key": Target(f"{base}/api-key", checked, api_key, judged),
             "cached": Target(
                 f"{base}/cached",
                 {"envoy": envoy, "callout": proc},

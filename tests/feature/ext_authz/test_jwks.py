@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from ext_authz.credentials import Authenticator
-from ext_authz.jwks import FetchError, FetchGuards, KeyFetcher, check_url
+from ext_authz.jwks import FetchError, FetchGuards, KeyFetcher, _public_socket, check_url
 from ext_authz.jwt.cache import TokenCache
 from ext_authz.jwt.sources import sources_of
 from gateway_runtime.admin import http_server
@@ -221,6 +222,12 @@ async def test_sources_come_and_go() -> None:
         "https://169.254.169.254/latest",
         "https://[::1]/",
         "https://[fd00::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[64:ff9b::a00:1]/",
+        "https://2130706433/",
+        "https://127.1/",
+        "https://0177.0.0.1/",
+        "https://0x7f.1/",
         "https://[",
         "",
     ],
@@ -229,6 +236,15 @@ def test_urls_that_are_not_fetched(url: str) -> None:
     """Only https to public places, unless the operator allows more."""
     with pytest.raises(FetchError):
         check_url(url, FetchGuards())
+
+
+def test_no_connection_into_a_private_network() -> None:
+    """What is connected to is looked at again, whatever it was called."""
+    inside = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443))
+    with pytest.raises(OSError, match="private"):
+        _public_socket(inside)
+    with _public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443))) as outside:
+        assert outside.family is socket.AF_INET
 
 
 async def test_names_of_private_addresses() -> None:

@@ -12,7 +12,7 @@ from policy.authz import Inputs, Place, compile_policy
 from policy.claims import claim_at, claim_texts, header_text
 from policy.errors import PolicyError
 from policy.jwks import MAX_BYTES, MAX_KEYS, key_set
-from policy.networks import Address, bucket_text, network_set, parse_address
+from policy.networks import Address, bucket_text, is_public, network_set, parse_address
 from tests.unit.ext_authz.fixtures import any_of, authz_policy, ec_key, jwk, jwks, jwt_method, rsa_key
 
 MAPPED = IPv6Network("::ffff:0:0/96")
@@ -68,6 +68,38 @@ def test_networks_like_the_standard_library(texts: list[tuple[Address, int]], ad
 def test_no_address(text: str) -> None:
     """Only a bare literal is an address."""
     assert parse_address(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860::1", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::808:808", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b:1::a00:1", False),
+        ("2002:a00:1::", False),
+        ("2001:0:a00:1::", False),
+        ("fec0::1", False),
+        ("fd00::1", False),
+        ("fe80::1%eth0", False),
+        ("ff02::1", False),
+    ],
+)
+def test_public_addresses(text: str, expected: bool) -> None:
+    """Private, local and shared ones are none, in IPv6's ways of saying an IPv4 address neither."""
+    assert expected == is_public(ip_address(text))
 
 
 def test_bucket_text() -> None:

@@ -1,0 +1,258 @@
+"""What ext_authz costs: `python -m tests.performance.authz_bench` measures every goal and writes the report."""
+# ruff: noqa: T201 - a program for the terminal
+
+import argparse
+import asyncio
+import math
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from tests.performance import decision_work, limiter_work
+from tests.performance.bench import describe_machine
+from tests.performance.cases import Case, Plan, Sample, measure
+from tests.performance.decision_work import DecisionCosts
+from tests.performance.limiter_work import CALLERS, StoreSample
+from tests.performance.live_keys import growth_mib
+from tests.performance.load import Generator, find_generator
+from tests.performance.processes import BenchError
+from tests.performance.report import Machine, by_case, load_table
+from tests.performance.stand import ROOT, Stand
+
+REPORT = ROOT / "docs" / "performance" / "ext_authz.md"
+FEW, MANY = 32, 128
+"""Connections of the load generator."""
+
+_JWT_AUTHN = Case("jwt_authn", "Envoy with its own jwt_authn filter (HS256)", lambda stand: stand.jwt_authn())
+_EMPTY = Case("empty", "gateway, empty ext_authz handler of grpc.aio", lambda stand: stand.authz("empty_grpcio"))
+_ONE_LIMIT = Case("one", "gateway, our ext_authz: cached token, one limit", lambda stand: stand.authz("ours"))
+CASES = {
+    FEW: (
+        _JWT_AUTHN,
+        _EMPTY,
+        Case("floor", "gateway, empty ext_authz on our transport", lambda stand: stand.authz("empty_own")),
+        _ONE_LIMIT,
+        Case(
+            "two", "gateway, our ext_authz: cached token, two limits", lambda stand: stand.authz("ours", "two-limits")
+        ),
+        Case("key", "gateway, our ext_authz: API key, one limit", lambda stand: stand.authz("ours", "api-key")),
+    ),
+    MANY: (_JWT_AUTHN, _EMPTY, _ONE_LIMIT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    keys: int
+
+
+FULL = Size(rounds=7, seconds=3, keys=1_000_000)
+QUICK = Size(rounds=1, seconds=1, keys=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the report."""
+
+    what: str
+    value: float
+    unit: str = ""
+    spread: tuple[float, float] | None = None
+    """The lowest and the highest round."""
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+    def row(self) -> str:
+        rounds = f"{_text(self.spread[0])} to {_text(self.spread[1])}" if self.spread else ""
+        goal = ""
+        if self.at_most is not None:
+            goal = f"at most {_text(self.at_most)}{self.unit}: "
+        elif self.at_least is not None:
+            goal = f"at least {_text(self.at_least)}{self.unit}: "
+        if goal:
+            goal += "met" if self.is_met else "not met"
+        return f"| {self.what} | {_text(self.value)}{self.unit} | {rounds} | {goal} |"
+
+
+def _text(number: float) -> str:
+    return f"{number:.2f}" if abs(number) < 10 else f"{number:,.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that one run saw."""
+
+    samples: dict[int, list[Sample]]
+    """By the number of connections."""
+    decisions: DecisionCosts
+    stores: Sequence[dict[str, StoreSample]]
+    million_keys_mib: float
+
+
+def take(size: Size, generator: Generator) -> Measured:
+    """Measure all of it."""
+    samples = {}
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder, Stand(Path(folder)) as stand:
+        for connections, cases in CASES.items():
+            plan = Plan(rounds=size.rounds, seconds=size.seconds, connections=connections)
+            samples[connections] = list(measure(stand, generator, cases, plan))
+            print(f"{connections} connections: done", file=sys.stderr)
+    return Measured(
+        samples=samples,
+        decisions=decision_work.measure(size.rounds),
+        stores=asyncio.run(limiter_work.measure(rounds=size.rounds, seconds=size.seconds)),
+        million_keys_mib=growth_mib(size.keys) * 1_000_000 / size.keys,
+    )
+
+
+def figures(measured: Measured) -> list[Figure]:
+    """One row for each goal, and what explains it."""
+    few, many = (by_case(measured.samples[connections]) for connections in (FEW, MANY))
+    first_sight_us = measured.decisions.first_sight - measured.decisions.known_token
+    return [
+        _ratio("cached token, two memory limits: CPU / empty grpcio handler", few, "two", "empty", _cpu, at_most=1.2),
+        _ratio("... / empty handler on the same transport", few, "two", "floor", _cpu),
+        Figure("first sight of an RS256 token, on top of a known one", first_sight_us, " us", at_most=80),
+        _ratio("API key, one limit: CPU / empty grpcio handler", few, "key", "empty", _cpu, at_most=1.15),
+        _store_ratio(measured.stores),
+        _round_trips(measured.stores),
+        Figure("1,000,000 live limiter keys in memory", measured.million_keys_mib, " MiB", at_most=200),
+        _ratio(f"{_RATE} Envoy's jwt_authn, {FEW} connections", few, "one", "jwt_authn", _rate, at_least=0.45),
+        _ratio(f"{_RATE} Envoy's jwt_authn, {MANY} connections", many, "one", "jwt_authn", _rate, at_least=0.5),
+        _ratio(f"{_RATE} empty grpcio handler, {FEW} connections", few, "one", "empty", _rate, at_least=0.9),
+        _ratio(f"{_RATE} empty grpcio handler, {MANY} connections", many, "one", "empty", _rate, at_least=0.9),
+    ]
+
+
+_RATE = "cached token, one limit: requests/s /"
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.cpu_us["callout"]
+
+
+def _rate(sample: Sample) -> float:
+    return sample.load.requests_per_s
+
+
+def _ratio(
+    what: str, samples: Mapping[str, Sequence[Sample]], ours: str, theirs: str, of: Callable[[Sample], float],
+    *, at_most: float | None = None, at_least: float | None = None,
+) -> Figure:  # fmt: skip
+    """Round by round, so that drift of the machine cancels."""
+    pairs = zip(samples[ours], samples[theirs], strict=True)
+    values = [of(one) / of(other) if of(other) else math.nan for one, other in pairs]
+    return Figure(what, median(values), spread=(min(values), max(values)), at_most=at_most, at_least=at_least)
+
+
+def _store_ratio(rounds: Sequence[dict[str, StoreSample]]) -> Figure:
+    values = [each["redis"].cpu_us / each["memory"].cpu_us for each in rounds]
+    what = f"two limits in Redis, {CALLERS} concurrent: CPU / memory store"
+    return Figure(what, median(values), spread=(min(values), max(values)), at_most=1.5)
+
+
+def _round_trips(rounds: Sequence[dict[str, StoreSample]]) -> Figure:
+    values = [each["redis"].checks_per_round_trip for each in rounds]
+    return Figure("... checks a round trip", median(values), spread=(min(values), max(values)), at_least=8)
+
+
+def work_table(measured: Measured) -> list[str]:
+    """What one check costs in microseconds."""
+    costs = measured.decisions
+    stores = {store: median(each[store].cpu_us for each in measured.stores) for store in limiter_work.STORES}
+    rows = [
+        ("decision alone: known token, two memory limits", costs.known_token),
+        ("decision alone: first sight of an RS256 token, two memory limits", costs.first_sight),
+        ("decision alone: API key, two memory limits", costs.api_key),
+        ("decision alone: signature over a body of 1 KiB, two memory limits", costs.signature),
+        (f"whole process: two memory limits, {CALLERS} concurrent", stores["memory"]),
+        (f"whole process: two limits in Redis, {CALLERS} concurrent", stores["redis"]),
+    ]
+    return ["| one check | CPU us |", "|---|---:|", *(f"| {what} | {cost:.1f} |" for what, cost in rows)]
+
+
+def tables(measured: Measured) -> list[str]:
+    lines = ["| what | measured | rounds | goal |", "|---|---:|---:|---|"]
+    lines += [figure.row() for figure in figures(measured)]
+    for connections, cases in CASES.items():
+        lines += ["", f"{connections} connections:", "", *load_table(cases, measured.samples[connections])]
+    return [*lines, "", *work_table(measured), ""]
+
+
+_DOCUMENT = """\
+# What ext_authz costs
+
+Written by `make bench` (`python -m tests.performance.authz_bench`); edit tests/performance/ instead of this file.
+Absolute figures drift by a third from run to run on a shared machine; the ratios are what to look at.
+
+Taken on {date}: {processor}, {cores} cores, Linux {kernel}; {versions}.
+
+{tables}
+## Method
+
+Load through Envoy: {generator}, a closed loop, {seconds:g} s a run, {rounds} rounds. A round runs every case once,
+every other round backwards; a ratio is formed within each round, and the median of the rounds counts. Load generator,
+Envoy (one worker), ext_authz (one process) and the upstream share the cores. CPU is user and system time of the
+ext_authz process (proc(5)) divided by the requests of that run. The empty handler parses nothing and always answers the
+same bytes; the gateways differ in nothing else.
+
+Redis beside memory: {callers} checks are always out, on 4 connections straight to ext_authz, of {callers} client
+addresses; each charges two limits (client_ip, and one bucket for all). Both processes run all along and take turns.
+
+Decisions alone: CPU of one thread from the bytes of Envoy's message to those of the answer, best of the rounds.
+Live keys: growth of a fresh process's resident memory while a million callers of one limit are charged.
+"""
+
+
+def document(measured: Measured, size: Size, machine: Machine) -> str:
+    return _DOCUMENT.format(
+        date=machine.date,
+        processor=machine.processor,
+        cores=machine.cores,
+        kernel=machine.kernel,
+        versions=", ".join(f"{name} {version}" for name, version in machine.versions.items()),
+        tables="\n".join(tables(measured)),
+        generator=machine.generator,
+        seconds=size.seconds,
+        rounds=size.rounds,
+        callers=CALLERS,
+    )
+
+
+def main(command_line: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.performance.authz_bench",
+        description="Measures what ext_authz costs beside empty handlers and Envoy's own filter.",
+        epilog="Example: python -m tests.performance.authz_bench --quick",
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round: does everything run? writes no report")
+    size = QUICK if parser.parse_args(command_line).quick else FULL
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    try:
+        generator = find_generator(ROOT / ".tools")
+        measured = take(size, generator)
+    except BenchError as error:
+        print(f"authz_bench: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(tables(measured)))
+    if size is FULL:
+        REPORT.write_text(document(measured, size, describe_machine(generator)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
