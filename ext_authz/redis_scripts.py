@@ -6,7 +6,7 @@ those of a node in one write. Connections are those of `gateway_runtime.redis_cl
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
@@ -115,7 +115,7 @@ class ServerScripts:
         await self._redis.aclose(close_connection_pool=True)
 
 
-def _is_result(reply: object, keys: int) -> bool:
+def _is_result(reply: object, keys: int) -> TypeGuard[bytes]:
     """Whether it is what the script says; a proxy, or another Redis than ours, may answer anything."""
     return isinstance(reply, bytes) and len(reply) == keys * RESULT.size
 
@@ -137,11 +137,11 @@ class ClusterScripts:
         replies: list[bytes | None] = [None] * len(parts)
         for slot, indices in slots.items():
             reply = calls[slot].result
-            whole = _is_result(reply, sum(len(parts[index].keys) for index in indices))
+            keys = sum(len(parts[index].keys) for index in indices)
             start = 0
             for index in indices:
                 end = start + len(parts[index].keys) * RESULT.size
-                replies[index] = reply[start:end] if whole else None
+                replies[index] = reply[start:end] if _is_result(reply, keys) else None
                 start = end
         if not any(replies):
             first = next(iter(calls.values())).result

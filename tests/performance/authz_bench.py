@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from gateway_runtime.telemetry import configure_logging
 from tests.performance import decision_work, limiter_work
 from tests.performance.bench import describe_machine
 from tests.performance.cases import Case, Plan, Sample, measure
@@ -241,6 +242,7 @@ def main(command_line: Sequence[str]) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="one short round: does everything run? writes no report")
     size = QUICK if parser.parse_args(command_line).quick else FULL
+    configure_logging("warning")  # a control plane of the bench runs in this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     try:
         generator = find_generator(ROOT / ".tools")
