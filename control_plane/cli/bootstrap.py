@@ -14,6 +14,10 @@ def bootstrap(
     name: Annotated[str, typer.Option(help="node.cluster: the name of the gateway whose configuration it gets.")],
     xds_address: Annotated[str, typer.Option(help="HOST:PORT of the control plane.", envvar="GATEWAY_XDS_ADDRESS")],
     mode: Annotated[Literal["edge", "sidecar"], typer.Option(help="What the Envoy is for.")] = "edge",
+    zone: Annotated[
+        str,
+        typer.Option(help="Where it runs: requests stay there as far as the load stays even.", envvar="GATEWAY_ZONE"),
+    ] = "",
     node_id: Annotated[str | None, typer.Option(help="Default: the name and this host's name.")] = None,
     ca: Annotated[str | None, typer.Option(help="CA of the control plane.", rich_help_panel=_TLS_PANEL)] = None,
     cert: Annotated[str | None, typer.Option(help="This Envoy's certificate.", rich_help_panel=_TLS_PANEL)] = None,
@@ -58,6 +62,7 @@ def bootstrap(
         limits=LIMITS[mode],
         api_type=API_TYPES[api_type],
         per_type=per_type,
+        zone=zone,
     )
     print_value(to_plain(bootstrap_message(settings)), output)
 

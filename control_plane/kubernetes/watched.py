@@ -6,7 +6,7 @@ from enum import Enum
 
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.services import KubernetesService
-from control_plane.translate.names import EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
+from control_plane.translate.names import ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
 
 
 class Kind(Enum):
@@ -60,7 +60,7 @@ def watched_by(gateway: Gateway) -> frozenset[Watched]:
 
 
 def kubernetes_services(gateway: Gateway) -> Iterator[tuple[str, KubernetesService]]:
-    """What is named in gateway.yaml and what it refers to; the callouts stand under the names of their clusters."""
+    """What is named in gateway.yaml and what it refers to; callouts and Envoys stand under their clusters' names."""
     for name, service in gateway.services.items():
         if service.kubernetes is not None:
             yield name, service.kubernetes
@@ -68,6 +68,8 @@ def kubernetes_services(gateway: Gateway) -> Iterator[tuple[str, KubernetesServi
         yield EXT_AUTHZ_CLUSTER, gateway.callouts.ext_authz.kubernetes
     if gateway.callouts.ext_proc.kubernetes is not None:
         yield EXT_PROC_CLUSTER, gateway.callouts.ext_proc.kubernetes
+    if gateway.envoys is not None and gateway.envoys.kubernetes is not None:
+        yield ENVOYS_CLUSTER, gateway.envoys.kubernetes
 
 
 def kubernetes_secrets(gateway: Gateway) -> Iterator[tuple[str, str]]:

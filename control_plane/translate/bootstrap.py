@@ -26,13 +26,15 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.struct_pb2 import Struct
 
-from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_strict_dns
+from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_eds, set_strict_dns
 from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, exact, packed
+from control_plane.translate.names import ENVOYS_CLUSTER
 from control_plane.translate.sources import XDS_CLUSTER, ApiType, api_config_source, own_stream
 from control_plane.translate.tls import TLS_TRANSPORT_SOCKET
 
 ADMIN_CLUSTER = "admin"
+_ENVOYS_TIMEOUT = timedelta(seconds=1)
 STATUS_PATHS = ("/ready", "/stats/prometheus")
 """What of the admin interface is reachable from outside the machine."""
 API_TYPES: Mapping[str, ApiType] = {
@@ -71,6 +73,8 @@ class BootstrapSettings:
     limits: "ProcessLimits" = field(default_factory=lambda: LIMITS["edge"])
     api_type: ApiType = config_source_pb2.ApiConfigSource.DELTA_GRPC
     """Incremental, or state of the world (GRPC)."""
+    zone: str = ""
+    """In which this Envoy runs; "" means that it sends requests to all zones alike."""
     per_type: bool = False
     """A stream for each type of resource instead of one for all (ADS), which is what keeps their order."""
 
@@ -95,7 +99,24 @@ def bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
     message = _common(settings)
     message.static_resources.clusters.append(xds_cluster(settings))
     message.dynamic_resources.CopyFrom(_dynamic_resources(settings))
+    if settings.zone:
+        _keep_to_zone(message, settings)
     return message
+
+
+def _keep_to_zone(message: bootstrap_pb2.Bootstrap, settings: BootstrapSettings) -> None:
+    """Envoy keeps requests in its zone as far as that keeps the load even, for which it has to know all Envoys.
+
+    They come over EDS, if gateway.yaml says where they are (`envoys`); the start does not wait for them.
+    """
+    message.node.locality.zone = settings.zone
+    message.cluster_manager.local_cluster_name = ENVOYS_CLUSTER
+    local = cluster_pb2.Cluster(name=ENVOYS_CLUSTER, connect_timeout=duration(timedelta(seconds=1)))
+    set_eds(local)
+    source = own_stream(settings.api_type) if settings.per_type else local.eds_cluster_config.eds_config
+    source.initial_fetch_timeout.CopyFrom(duration(_ENVOYS_TIMEOUT))
+    local.eds_cluster_config.eds_config.CopyFrom(source)
+    message.static_resources.clusters.append(local)
 
 
 def static_bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:

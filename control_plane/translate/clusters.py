@@ -11,7 +11,7 @@ from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf.any_pb2 import Any
-from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.materials import Materials
@@ -40,7 +40,10 @@ def clusters(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Mate
     """The clusters of all services, whether a route uses them or not."""
     budgets = _retry_budgets(routes)
     for name, service in sorted(gateway.services.items()):
-        yield cluster(name, service, budgets.get(name), materials)
+        message = cluster(name, service, budgets.get(name), materials)
+        if gateway.envoys is not None and service.load_balancing.hash is None:
+            message.common_lb_config.zone_aware_lb_config.CopyFrom(_zone_aware(service))
+        yield message
 
 
 def cluster(name: str, service: Service, budget: RetryBudget | None, materials: Materials) -> cluster_pb2.Cluster:
@@ -70,6 +73,16 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
     if service.tls is not None:
         message.transport_socket.CopyFrom(upstream_transport_socket(name, service, service.tls, materials))
     return message
+
+
+def _zone_aware(service: Service) -> cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig:
+    """Envoys whose bootstrap says no zone ignore it."""
+    if service.zone_aware == "none":
+        return cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig(routing_enabled=percent_pb2.Percent(value=0))
+    return cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig(
+        routing_enabled=percent_pb2.Percent(value=100),
+        min_cluster_size=UInt64Value(value=service.zone_aware.min_endpoints),
+    )
 
 
 def set_eds(message: cluster_pb2.Cluster) -> None:

@@ -8,11 +8,12 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.model.services import ExtAuthzCallout, ExtProcCallout, Service
+from control_plane.config.model.services import Endpoint as FixedEndpoint
+from control_plane.config.model.services import Envoys, ExtAuthzCallout, ExtProcCallout, Service
 from control_plane.endpoints import Endpoint, Endpoints, Health
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import ENVOYS, Resource
-from control_plane.translate.names import EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
+from control_plane.translate.names import ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
 
 _MAX_PORT = 65_535
 _HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
@@ -22,12 +23,15 @@ def cluster_load_assignments(gateway: Gateway, endpoints: Endpoints) -> Iterator
     """One for every cluster whose endpoints travel over EDS: all but DNS services, the callouts included.
 
     A Kubernetes service that discovery knows nothing of gets an empty one: Envoy would hold up its start for an
-    answer that never comes. Discovered endpoints of a callout stand under its cluster's name.
+    answer that never comes. Discovered endpoints of a callout, and the Envoys of the gateway, stand under the names of
+    their clusters.
     """
     yield cluster_load_assignment(
         EXT_AUTHZ_CLUSTER, _of_callout(EXT_AUTHZ_CLUSTER, gateway.callouts.ext_authz, endpoints)
     )
     yield cluster_load_assignment(EXT_PROC_CLUSTER, _of_callout(EXT_PROC_CLUSTER, gateway.callouts.ext_proc, endpoints))
+    if gateway.envoys is not None:
+        yield cluster_load_assignment(ENVOYS_CLUSTER, _of_envoys(gateway.envoys, endpoints))
     for name, service in sorted(gateway.services.items()):
         if service.dns is None:
             yield cluster_load_assignment(name, _of_service(name, service, endpoints))
@@ -145,8 +149,16 @@ def _of_service(name: str, service: Service, endpoints: Endpoints) -> Iterable[E
     if service.local is not None:
         return (Endpoint("127.0.0.1", service.local),)
     if service.endpoints is not None:
-        return _unique(Endpoint(fixed.address, fixed.port, fixed.zone, fixed.weight) for fixed in service.endpoints)
+        return _fixed(service.endpoints)
     return endpoints.get(name, ())
+
+
+def _of_envoys(envoys: Envoys, endpoints: Endpoints) -> Iterable[Endpoint]:
+    return _fixed(envoys.endpoints) if envoys.endpoints is not None else endpoints.get(ENVOYS_CLUSTER, ())
+
+
+def _fixed(given: Iterable[FixedEndpoint]) -> Iterable[Endpoint]:
+    return _unique(Endpoint(one.address, one.port, one.zone, one.weight) for one in given)
 
 
 def _unique(endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:

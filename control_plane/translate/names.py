@@ -8,6 +8,7 @@ import hashlib
 EXT_AUTHZ_CLUSTER = "callout:ext_authz"
 EXT_PROC_CLUSTER = "callout:ext_proc"
 OTLP_CLUSTER = "tracing:otlp"
+ENVOYS_CLUSTER = "gateway:envoys"
 """Service names cannot hold a colon, so these clusters never clash with one."""
 
 HEADER_MUTATION_FILTER = "envoy.filters.http.header_mutation"

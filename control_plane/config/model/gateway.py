@@ -8,7 +8,7 @@ from control_plane.config.model.auth import AuthMethods, RateLimit, Stores
 from control_plane.config.model.base import Section
 from control_plane.config.model.listeners import Listener
 from control_plane.config.model.routes import Route, RoutePolicies
-from control_plane.config.model.services import Callouts, Service
+from control_plane.config.model.services import Callouts, Envoys, Service
 from control_plane.config.scalars import Int, Number
 
 
@@ -56,6 +56,8 @@ class Gateway(Section):
     rate_limits: dict[str, RateLimit] = {}
     stores: Stores = Stores()
     callouts: Callouts = Callouts()
+    envoys: Envoys | None = None
+    """Those that get this configuration: with them requests stay in the zone of the Envoy that has taken them."""
     defaults: RoutePolicies = RoutePolicies()
     routes: tuple[Route, ...] = ()
     access_log: AccessLog = AccessLog()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from control_plane.config.model.base import Count, Percent, Port, Section
+from control_plane.config.model.base import Count, Percent, Port, Section, Switchable
 from control_plane.config.scalars import Bool, Duration
 
 
@@ -84,6 +84,13 @@ class UpstreamTls(Section):
     insecure_skip_verify: Bool = False
 
 
+class ZoneAware(Section):
+    """Of a service, where `envoys` says in which zones its clients are."""
+
+    min_endpoints: Annotated[Count, Field(ge=1)] = 6
+    """With fewer of them in all zones together they are too few to keep requests in a zone and the load even."""
+
+
 class Service(Section):
     """Exactly one of kubernetes, dns, endpoints, local."""
 
@@ -98,8 +105,17 @@ class Service(Section):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     outlier_detection: OutlierDetection | None = None
     panic_threshold: Percent = 0
+    zone_aware: Switchable[ZoneAware] = ZoneAware()
     health_check: HealthCheck | None = None
     tls: UpstreamTls | None = None
+
+
+class Envoys(Section):
+    """Exactly one of kubernetes, endpoints."""
+
+    kubernetes: KubernetesService | None = None
+    endpoints: tuple[Endpoint, ...] | None = None
+    """Nothing connects to them: what counts is their zone."""
 
 
 class CalloutEndpoint(Section):

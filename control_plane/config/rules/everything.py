@@ -8,7 +8,7 @@ from control_plane.config.rules.not_enforced import warn_not_enforced
 from control_plane.config.rules.policies import check_policies
 from control_plane.config.rules.report import Check
 from control_plane.config.rules.routes import check_routes
-from control_plane.config.rules.services import check_services
+from control_plane.config.rules.services import check_envoys, check_services
 from control_plane.config.rules.shadows import warn_shadowed_routes
 from control_plane.config.rules.stores import check_stores
 
@@ -18,6 +18,7 @@ def check_everything(check: Check) -> None:
     check_gateway(check)
     check_listeners(check)
     check_services(check)
+    check_envoys(check)
     check_auth(check)
     check_rate_limits(check)
     check_stores(check)

@@ -45,6 +45,20 @@ def check_services(check: Check) -> None:
             check.report.fault(("callouts", name, key), "0s would wait for ever (more than 0s)")
 
 
+def check_envoys(check: Check) -> None:
+    """Report faults of the gateway's own Envoys."""
+    envoys = check.gateway.envoys
+    if envoys is None:
+        return
+    exactly_one(check, ("envoys",), envoys, ("kubernetes", "endpoints"))
+    if envoys.kubernetes is not None:
+        check_kubernetes(check, ("envoys", "kubernetes"), envoys.kubernetes)
+    for place, endpoint in enumerate(envoys.endpoints or ()):
+        if not is_address(endpoint.address):
+            message = f"{endpoint.address!r} is not an IP address"
+            check.report.fault(("envoys", "endpoints", place, "address"), message)
+
+
 def _check_addresses(check: Check, path: Path, service: Service) -> None:
     report = check.report
     if service.kubernetes is not None:

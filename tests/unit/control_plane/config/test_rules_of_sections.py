@@ -263,6 +263,15 @@ def test_fault_of_api_keys(text: str, expected: str) -> None:
             "callouts: {ext_authz: {failure_mode: close}}",
             "callouts.ext_authz.failure_mode: 'close' is not allowed (open, closed; did you mean closed?)",
         ),
+        ("envoys: {}", "envoys: lacks its kind (exactly one of kubernetes, endpoints)"),
+        (
+            "envoys: {endpoints: [{address: envoy.internal, port: 80}]}",
+            "envoys.endpoints[0].address: 'envoy.internal' is not an IP address",
+        ),
+        (
+            "envoys: {kubernetes: {namespace: gateway, service: B, port: http}}",
+            "envoys.kubernetes.service: 'B' is not a Kubernetes name (lower case letters, digits and -, at most 63)",
+        ),
         (
             "envoy_patches: [{type: listeners, name: public, op: move, path: /a}]",
             "envoy_patches[0].from: is missing (where to move from)",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.model.services import KubernetesService, Service
+from control_plane.config.model.services import Envoys, KubernetesService, Service
 from control_plane.endpoints import (
     AddressType,
     Condition,
@@ -192,6 +192,18 @@ def test_only_what_the_configuration_names_is_watched() -> None:
         Watched("edge", Kind.SECRETS, "cert"),
     } == watched_by(gateway(tls=tls))
     assert not watched_by(gateway({"fixed": {"endpoints": [{"address": "10.0.0.9", "port": 80}]}}))
+
+
+def test_the_envoys_of_the_gateway_are_discovered() -> None:
+    """As a service is, under the name of their cluster."""
+    reference = {"namespace": "gateway", "service": "envoy", "port": "http"}
+    fixed = {"fixed": {"endpoints": [{"address": "10.0.0.9", "port": 80}]}}
+    named = gateway(fixed).model_copy(update={"envoys": Envoys.model_validate({"kubernetes": reference})})
+    ports, entries = (SlicePort("http", 8080),), (SliceEndpoint("10.0.0.1", zone="a"),)
+    known = EndpointSlice("gateway", "envoy", "envoy-a", AddressType.IPV4, ports, entries)
+
+    assert {Watched("gateway", Kind.SERVICES), Watched("gateway", Kind.ENDPOINT_SLICES)} == watched_by(named)
+    assert (Endpoint("10.0.0.1", 8080, "a"),) == cluster(known).discovered(named).endpoints["gateway:envoys"]
 
 
 def test_a_single_object_is_selected_by_name() -> None:

@@ -45,6 +45,17 @@ def test_mutual_tls_proves_the_control_planes_name() -> None:
     assert "ca.crt" == validation.trusted_ca.filename
 
 
+def test_an_envoy_with_a_zone_knows_the_other_envoys() -> None:
+    """They come over EDS, for which the start does not wait longer than a second; without a zone nothing is asked."""
+    message = bootstrap(replace(SETTINGS, zone="eu-west-1a"))
+    local = message.static_resources.clusters[-1]
+
+    assert "eu-west-1a" == message.node.locality.zone
+    assert message.cluster_manager.local_cluster_name == local.name
+    assert 1 == local.eds_cluster_config.eds_config.initial_fetch_timeout.seconds
+    assert not bootstrap(SETTINGS).HasField("cluster_manager")
+
+
 def test_a_static_bootstrap_asks_nobody() -> None:
     """Without a control plane there is no cluster for one."""
     message = static_bootstrap(SETTINGS)
