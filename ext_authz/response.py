@@ -9,6 +9,7 @@ from ext_authz.limiter.charges import Standing
 from ext_authz.reasons import Reason, Refusal
 from ext_authz.request import Request
 from policy.authz import ApiKeys, Authentication, JwtProvider, Method, Place, Policy, Signatures
+from policy.claims import TOLD_CLAIM, Claims, claim_at, header_text
 from policy.quotas import Limit, Quota
 
 _VISIBLE = frozenset(map(chr, range(0x21, 0x7F))) - {'"', "\\"}
@@ -40,6 +41,7 @@ class Replies:
         self._hidden_parameters = hidden.get(Place.QUERY, _NOTHING)
         self._hides_in_place = bool(self._hidden_cookies or self._hidden_parameters)
         self._identity_names = policy.identity_headers
+        self._told_claims = policy.told_claims
         self._removed = frozenset(_with_underscores(policy.identity_headers)) | hidden.get(Place.HEADER, _NOTHING)
         self._removals: dict[frozenset[str], bytes] = {}
         self._limit_headers: dict[tuple[str, int, int], LimitHeader] = {}
@@ -50,6 +52,8 @@ class Replies:
         names, fields, metadata = _NOTHING, b"", b""
         if identity is not None:
             names, fields, metadata = identity.header_names, identity.header_fields, identity.metadata_fields
+            if self._told_claims:
+                metadata += _told(self._told_claims, identity.claims)
         fields += self._removals.get(names) or self._removal(names)
         if self._hides_in_place:
             fields += self._hiding(request)
@@ -96,6 +100,19 @@ class Replies:
         if known is None:
             known = self._limit_headers[key] = LimitHeader(standing.limit, standing.quota)
         return known
+
+
+def _told(names: Iterable[str], claims: Claims) -> bytes:
+    """Metadata for the templates of ext_proc; a claim that cannot be one line of text is not told."""
+    told = b""
+    for name in names:
+        try:
+            text = header_text(claim_at(claims, name))
+        except ValueError:
+            continue
+        if text is not None:
+            told += wire.metadata_field(f"{TOLD_CLAIM}{name}", text)
+    return told
 
 
 def _seconds(microseconds: int) -> int:

@@ -3,13 +3,15 @@
 `messages.py` reads events from ProcessingRequests and writes actions as ProcessingResponses; `exchange.py` decides.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, TypeAlias
 
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.ranges import Part
 from ext_proc.cache.single_flight import Ticket
+from ext_proc.transform.problems import Problem
 from policy.processing import HeaderChanges
 
 Outcome = Literal["hit", "miss", "stale", "bypass", "collapsed"]
@@ -25,6 +27,10 @@ class RequestStart:
     headers: dict[str, str]
     identity: str
     """Proven by ext_authz; "" if nobody is."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """Those of it that templates read, as text."""
+    end_of_stream: bool = True
+    """There is no body."""
 
 
 @dataclass(slots=True)
@@ -54,22 +60,24 @@ class Trailers:
 
 @dataclass(slots=True)
 class RequestRest:
-    """The request's body or trailers, which nobody asked for."""
+    """The request's body or trailers."""
 
     kind: Literal["body", "trailers"]
+    data: bytes = b""
+    """All of the body, if it was asked for."""
 
 
 Event: TypeAlias = RequestStart | ResponseStart | Chunk | Trailers | RequestRest
 
 
 class BodyMode(Enum):
-    """How much of the response's body is wanted."""
+    """How much of a body is wanted."""
 
     NONE = "none"
     STREAMED = "streamed"
     """Chunk by chunk as it passes."""
     WHOLE = "whole"
-    """At once, before any of it went to the client; Envoy fails responses that are over the listener's buffer."""
+    """At once, before any of it or of the headers went on; of one that is over the listener's buffer the beginning."""
 
 
 @dataclass(slots=True)
@@ -80,10 +88,14 @@ class Forward:
     watch: bool = False
     """The response's headers are wanted."""
     outcome: Outcome | None = None
+    wants_body: bool = False
+    """The request's body is wanted, whole, before any of it goes on."""
+    new_body: bytes | None = None
+    """Of a request that has none."""
 
     @property
     def last(self) -> bool:
-        return not self.watch
+        return not self.watch and not self.wants_body
 
 
 @dataclass(slots=True)
@@ -111,6 +123,8 @@ class Refuse:
     headers: tuple[tuple[str, str], ...]
     request_id: str
     outcome: Outcome | None = None
+    problems: tuple[Problem, ...] = ()
+    """Everything that was found wrong; shown where it is the client's."""
     last = True
 
 
@@ -148,7 +162,18 @@ class ReplaceBody:
     """The client gets another body."""
 
     body: bytes
+    changes: HeaderChanges = NO_CHANGES
+    """Content-Length follows from the body."""
     last = True
+
+
+@dataclass(slots=True)
+class ReplaceRequestBody:
+    """The service gets another body."""
+
+    body: bytes
+    changes: HeaderChanges
+    last: bool
 
 
 @dataclass(slots=True)
@@ -159,9 +184,18 @@ class PassTrailers:
 @dataclass(slots=True)
 class PassRequestRest:
     kind: Literal["body", "trailers"]
-    last = False
+    last: bool = False
 
 
 Action: TypeAlias = (
-    Forward | Serve | Refuse | Wait | PassHeaders | PassBody | ReplaceBody | PassTrailers | PassRequestRest
+    Forward
+    | Serve
+    | Refuse
+    | Wait
+    | PassHeaders
+    | PassBody
+    | ReplaceBody
+    | ReplaceRequestBody
+    | PassTrailers
+    | PassRequestRest
 )

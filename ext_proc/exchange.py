@@ -1,6 +1,7 @@
 """One HTTP exchange as ext_proc sees it: events in, actions out, no I/O and no clock of its own.
 
     RequestStart  -> Forward | Serve | Refuse | Wait (then `resume`, once or more)
+    RequestRest   -> ReplaceRequestBody | PassRequestRest | Refuse   only if Forward.wants_body
     ResponseStart -> PassHeaders | Serve | Refuse        only if Forward.watch
     Chunk         -> PassBody | ReplaceBody | Refuse     only if PassHeaders.body is not NONE
     Trailers      -> PassTrailers
@@ -19,7 +20,6 @@ from ext_proc.cache.lookup import CachedRoute, cached_route
 from ext_proc.cache.session import Cache, CacheSession, Note, Observer, serve_fresh
 from ext_proc.cache.storing import TAGS
 from ext_proc.events import (
-    NO_CHANGES,
     Action,
     BodyMode,
     Chunk,
@@ -31,17 +31,18 @@ from ext_proc.events import (
     PassTrailers,
     Refuse,
     ReplaceBody,
+    ReplaceRequestBody,
     RequestRest,
     RequestStart,
     ResponseStart,
     Trailers,
 )
 from ext_proc.transform.headers import applied, merged
-from ext_proc.transform.redact import UnreadableError, check_readable, header_changes, is_opaque, redact
+from ext_proc.transform.problems import UnusableError
+from ext_proc.transform.refusals import request_refused, response_refused
+from ext_proc.transform.transforming import Transforming
 from policy.processing import HeaderChanges, Processing, Scope
-
-_CHANGES_BODY = HeaderChanges(remove=("range", "if-range"), set=(("accept-encoding", "identity"),))
-"""A body that is to be changed has to come whole and readable."""
+from policy.transforms import Transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,24 @@ class Route:
     cached: CachedRoute | None
     watches: bool
     """The response's headers are wanted whatever the cache says."""
-    whole: bool
-    """The response's body is wanted at once."""
     needs_identity: bool
-    """Who sent the request makes a difference."""
+    """Who sent the request makes a difference, or whether it has a body."""
+    transform: Transform | None
+    checks_requests: bool
+    """Something may be said of a request before the cache is asked."""
 
 
 def route_of(processing: Processing, name: str) -> Route:
+    transform = processing.transform
     return Route(
         name=name,
         processing=processing,
         cached=None if processing.cache is None else cached_route(processing, processing.cache, name),
-        watches=bool(processing.response or processing.redact),
-        whole=bool(processing.redact),
-        needs_identity=processing.cache is not None and processing.cache.scope is Scope.USER,
+        watches=bool(processing.response) or (transform is not None and bool(transform.response)),
+        needs_identity=(processing.cache is not None and processing.cache.scope is Scope.USER)
+        or (transform is not None and bool(transform.claims or transform.request.needs_body)),
+        transform=transform,
+        checks_requests=transform is not None and bool(transform.request.validation or transform.response.validation),
     )
 
 
@@ -84,6 +89,9 @@ class Exchange:
         "_route",
         "_session",
         "_shown",
+        "_transforming",
+        "_watches",
+        "_whole",
     )
 
     def __init__(self, route: Route, cache: Cache, observer: Observer) -> None:
@@ -95,6 +103,10 @@ class Exchange:
         self._response: ResponseStart | None = None
         self._session: CacheSession | None = None
         self._shown: dict[str, str] = {}
+        self._transforming: Transforming | None = None
+        self._watches = False
+        self._whole = False
+        """The body of the message at hand was asked for, to be changed or checked."""
         self._chunks: list[bytes] = []
         self._received = 0
 
@@ -114,14 +126,14 @@ class Exchange:
                 self._end(now)
                 return PassTrailers()
             case RequestRest():
-                return PassRequestRest(event.kind)
+                return self._on_request_rest(event)
             case _:
                 assert_never(event)
 
     def resume(self, now: float) -> Action:
         """After Wait, as soon as its ticket is no longer WAITING or its time is up."""
         assert self._session is not None
-        return self._with_request_changes(self._session.resume(now))
+        return self._transformed(self._session.resume(now))
 
     def close(self) -> None:
         if self._session is not None:
@@ -129,41 +141,84 @@ class Exchange:
 
     def _on_request(self, event: RequestStart, now: float) -> Action:
         self._request = event
+        if self._route.checks_requests:
+            try:
+                self._begin(event).check_request()
+            except UnusableError as why:
+                return self._refuse_request(why)
         cached = self._route.cached
         if cached is None:
-            return self._with_request_changes(Forward(watch=self._may_invalidate(event)))
+            return self._transformed(Forward(watch=self._may_invalidate(event)))
+        if self._transforming is not None and self._transforming.is_refused_anyway:
+            return self._transformed(Forward())
+        _tell_claims_apart(event, self._route)
         served = serve_fresh(self._cache, cached, self._observer, event, now)
         if served is not None:
             return served
         self._session = CacheSession(self._cache, cached, self._observer, event)
-        return self._with_request_changes(self._session.start(now))
+        return self._transformed(self._session.start(now))
+
+    def _begin(self, request: RequestStart) -> Transforming:
+        assert self._route.transform is not None
+        self._transforming = Transforming(self._route.transform, self._route.name, request)
+        return self._transforming
 
     def _may_invalidate(self, request: RequestStart) -> bool:
         """Where there is no session to do it."""
         return self._processing.invalidates and request.headers.get(":method") not in SAFE_METHODS
 
-    def _with_request_changes(self, action: Action) -> Action:
+    def _transformed(self, action: Action) -> Action:
+        """What goes on to the service, with the rules of the route followed."""
         if not isinstance(action, Forward):
             return action
-        action.changes = merged(self._processing.request, action.changes)
-        if self._route.whole:
-            action.changes = merged(action.changes, _CHANGES_BODY)
-        action.watch = action.watch or self._route.watches
+        action.watch = self._watches = action.watch or self._route.watches
+        if self._route.transform is None:
+            action.changes = merged(self._processing.request, action.changes)
+            return action
+        assert self._request is not None
+        try:
+            head = (self._transforming or self._begin(self._request)).request_head(self._processing.request)
+        except UnusableError as why:
+            return self._refuse_request(why)
+        action.changes = merged(head.changes, action.changes)
+        action.wants_body, action.new_body = head.wants_body, head.new_body
+        self._whole = head.wants_body
         return action
+
+    def _on_request_rest(self, event: RequestRest) -> Action:
+        """The last word, unless the response is of interest too."""
+        wanted, self._whole = self._whole, False
+        if event.kind != "body" or not wanted or self._transforming is None:
+            return PassRequestRest(event.kind)
+        try:
+            made = self._transforming.request_body(event.data)
+        except UnusableError as why:
+            return self._refuse_request(why)
+        if made is None or (made.body is event.data and not made.changes):
+            return PassRequestRest(event.kind, last=not self._watches)
+        return ReplaceRequestBody(made.body, made.changes, last=not self._watches)
+
+    def _refuse_request(self, why: UnusableError) -> Refuse:
+        assert self._request is not None
+        if self._session is not None:
+            self._session.close()
+        return request_refused(why, self._request.headers.get("x-request-id", ""))
 
     def _on_response(self, event: ResponseStart, now: float) -> Action:
         if self._request is None:
             return PassHeaders()
         self._response = event
-        try:
-            changes = merged(self._processing.response, self._body_changes(event))
-        except UnreadableError as why:
-            return self._block(why)
+        changes = self._processing.response
+        if self._transforming is not None:
+            try:
+                head = self._transforming.response_head(changes, event)
+            except UnusableError as why:
+                return self._block(why)
+            changes, self._whole = head.changes, head.wants_body
+        body = BodyMode.WHOLE if self._whole else BodyMode.NONE
         if self._may_invalidate(self._request):
             self._cache.note_write(self._request.headers, event)
         self._shown = applied(changes, event.headers)
-        wants_whole = self._route.whole and not self._passes_untouched(event)
-        body = BodyMode.WHOLE if wants_whole else BodyMode.NONE
         if self._session is None:
             return PassHeaders(changes, body)
         answer = self._session.response(event, self._shown, now)
@@ -179,31 +234,11 @@ class Exchange:
             body = BodyMode.STREAMED
         return PassHeaders(changes, body)
 
-    def _passes_untouched(self, event: ResponseStart) -> bool:
-        """No body to redact, or one without members; Envoy's own replies hold nothing of the service."""
-        return event.end_of_stream or not event.from_upstream or is_opaque(event.headers.get("content-type", ""))
-
-    def _body_changes(self, event: ResponseStart) -> HeaderChanges:
-        """Headers that a redaction makes wrong.
-
-        Raises:
-            UnreadableError: the body cannot be redacted.
-        """
-        if not self._route.whole or not event.from_upstream or is_opaque(event.headers.get("content-type", "")):
-            return NO_CHANGES
-        if not event.end_of_stream:
-            check_readable(event.headers)
-        removed, weakened = header_changes(event.headers)
-        if event.end_of_stream and event.status not in (204, 304):
-            # The answer to HEAD tells the length of a body that nobody gets.
-            removed = (*removed, "content-length")
-        return HeaderChanges(remove=removed, set=weakened)
-
     def _on_chunk(self, event: Chunk, now: float) -> Action:
         response = self._response
         if response is None:
             return PassBody(last=False)
-        if self._route.whole:
+        if self._whole:
             return self._on_whole_body(event.data, response, now)
         session = self._session
         rules = self._processing.cache
@@ -231,28 +266,40 @@ class Exchange:
 
     def _on_whole_body(self, body: bytes, response: ResponseStart, now: float) -> Action:
         """In one piece, the client still without headers."""
+        assert self._transforming is not None
         try:
-            redacted = redact(body, self._processing.redact)
-        except UnreadableError as why:
+            made = self._transforming.response_body(body)
+        except UnusableError as why:
             return self._block(why)
-        self._chunks.append(redacted)
+        if made is None:
+            # This may be the beginning only, and the headers have said what a transformed body would be.
+            self._too_large(now)
+            return PassBody(last=True)
+        self._shown = applied(made.changes, self._shown)
+        self._chunks.append(made.body)
         self._received = len(body)
         rules = self._processing.cache
-        if self._session is not None and rules is not None and len(redacted) > rules.max_body_bytes:
-            self._session.too_large(now)
+        if rules is not None and len(made.body) > rules.max_body_bytes:
+            self._too_large(now)
         self._end(now)
-        return ReplaceBody(redacted)
+        if made.body is body and not made.changes:
+            return PassBody(last=True)
+        return ReplaceBody(made.body, made.changes)
 
-    def _block(self, why: UnreadableError) -> Refuse:
-        """Nothing of a body that should be redacted and cannot be."""
+    def _too_large(self, now: float) -> None:
+        if self._session is not None and self._session.is_filling:
+            self._session.too_large(now)
+
+    def _block(self, why: UnusableError) -> Refuse:
+        """Nothing of a response that should be changed or checked, and cannot be."""
         assert self._request is not None
         if self._session is not None:
             self._session.close()
-        return Refuse(
-            502,
-            "response-not-processed",
-            "Bad Gateway",
-            f"The service's response cannot be processed: {why}.",
-            (),
-            self._request.headers.get("x-request-id", ""),
-        )
+        return response_refused(why, self._request.headers.get("x-request-id", ""))
+
+
+def _tell_claims_apart(event: RequestStart, route: Route) -> None:
+    """Callers with different values of the claims that the rules read never share what is stored."""
+    if route.transform is not None and route.transform.claims and event.identity:
+        told = [(name, event.claims.get(name)) for name in route.transform.claims]
+        event.identity += "".join(f"|{name}-" if text is None else f"|{name}={len(text)}:{text}" for name, text in told)

@@ -33,6 +33,7 @@ from ext_proc.events import (
     PassTrailers,
     Refuse,
     ReplaceBody,
+    ReplaceRequestBody,
     RequestRest,
     RequestStart,
     ResponseStart,
@@ -40,6 +41,7 @@ from ext_proc.events import (
     Trailers,
     Wait,
 )
+from policy.claims import TOLD_CLAIM
 from policy.processing import HeaderChanges
 
 METADATA_NAMESPACE = "meetinity.ext_proc"
@@ -51,7 +53,9 @@ _Request = external_processor_pb2.ProcessingRequest
 _Response = external_processor_pb2.ProcessingResponse
 _Mode = processing_mode_pb2.ProcessingMode
 
-_BODY_MODES = {BodyMode.NONE: _Mode.NONE, BodyMode.STREAMED: _Mode.STREAMED, BodyMode.WHOLE: _Mode.BUFFERED}
+_BODY_MODES = {BodyMode.NONE: _Mode.NONE, BodyMode.STREAMED: _Mode.STREAMED, BodyMode.WHOLE: _Mode.BUFFERED_PARTIAL}
+"""Not BUFFERED: with a body of unknown length over the listener's buffer Envoy 1.40 answers 413 to requests, and lets
+responses hang until the route's timeout."""
 
 
 class MalformedError(ValueError):
@@ -61,7 +65,7 @@ class MalformedError(ValueError):
 def read(data: bytes, *, with_identity: bool = True) -> Event:
     """
     Args:
-        with_identity: whether anybody will ask who sent the request.
+        with_identity: whether anybody will ask who sent the request, or whether it has a body.
 
     Raises:
         MalformedError: no ProcessingRequest, or one without content.
@@ -75,16 +79,17 @@ def read(data: bytes, *, with_identity: bool = True) -> Event:
     except Exception as error:  # protobuf's DecodeError has no public, typed home
         raise MalformedError("not a ProcessingRequest") from error
     if message.HasField("request_headers"):
-        return RequestStart(_fields(message.request_headers.headers), _identity(message))
+        headers = message.request_headers
+        return RequestStart(_fields(headers.headers), _identity(message), _claims(message), headers.end_of_stream)
     if message.HasField("response_headers"):
-        headers = message.response_headers
-        return ResponseStart(_fields(headers.headers), headers.end_of_stream, _is_from_upstream(message))
+        response = message.response_headers
+        return ResponseStart(_fields(response.headers), response.end_of_stream, _is_from_upstream(message))
     if message.HasField("response_body"):
         return Chunk(message.response_body.body, message.response_body.end_of_stream)
     if message.HasField("response_trailers"):
         return Trailers()
     if message.HasField("request_body"):
-        return RequestRest("body")
+        return RequestRest("body", message.request_body.body)
     if message.HasField("request_trailers"):
         return RequestRest("trailers")
     raise MalformedError("a ProcessingRequest without content")
@@ -169,6 +174,16 @@ def _identity(message: external_processor_pb2.ProcessingRequest) -> str:
     return fields["identity"].string_value if "identity" in fields else ""
 
 
+def _claims(message: external_processor_pb2.ProcessingRequest) -> dict[str, str]:
+    if not message.HasField("metadata_context"):
+        return {}
+    metadata = message.metadata_context.filter_metadata
+    if _AUTHZ not in metadata:
+        return {}
+    fields = metadata[_AUTHZ].fields
+    return {name.removeprefix(TOLD_CLAIM): fields[name].string_value for name in fields if name.startswith(TOLD_CLAIM)}
+
+
 def _is_from_upstream(message: external_processor_pb2.ProcessingRequest) -> bool:
     """Without the attribute nothing is known, and so nothing is stored."""
     attributes = message.attributes
@@ -192,7 +207,9 @@ def write(action: Action) -> bytes:
         case PassTrailers():
             return _PASS_TRAILERS
         case ReplaceBody():
-            return _replace_body(action.body)
+            return _replace_body(action)
+        case ReplaceRequestBody():
+            return _replace_request_body(action)
         case Refuse():
             return _refuse(action)
         case Wait():
@@ -248,8 +265,13 @@ def _forward(action: Forward) -> bytes:
     message.request_headers.SetInParent()
     if action.changes:
         _mutate(message.request_headers.response.header_mutation, action.changes)
+    if action.new_body is not None:
+        message.request_headers.response.status = external_processor_pb2.CommonResponse.CONTINUE_AND_REPLACE
+        message.request_headers.response.body_mutation.body = action.new_body
     if action.watch:
         message.mode_override.response_header_mode = _Mode.SEND
+    if action.wants_body:
+        message.mode_override.request_body_mode = _BODY_MODES[BodyMode.WHOLE]
     return _with_metadata(message.SerializeToString(), action.outcome)
 
 
@@ -266,22 +288,35 @@ def _pass_headers(action: PassHeaders) -> bytes:
     return _with_metadata(message.SerializeToString(), action.outcome)
 
 
-def _replace_body(body: bytes) -> bytes:
+def _replace_body(action: ReplaceBody) -> bytes:
     message = _Response()
-    response = message.response_body.response
-    response.body_mutation.body = body
-    response.header_mutation.set_headers.append(_option("content-length", str(len(body))))
+    _replace(message.response_body.response, action.body, action.changes)
     return message.SerializeToString()
 
 
+def _replace_request_body(action: ReplaceRequestBody) -> bytes:
+    message = _Response()
+    _replace(message.request_body.response, action.body, action.changes)
+    return message.SerializeToString()
+
+
+def _replace(response: external_processor_pb2.CommonResponse, body: bytes, changes: HeaderChanges) -> None:
+    """Envoy 1.40 answers 500 to a body whose length is not that of its Content-Length."""
+    response.body_mutation.body = body
+    _mutate(response.header_mutation, changes)
+    response.header_mutation.set_headers.append(_option("content-length", str(len(body))))
+
+
 def _refuse(action: Refuse) -> bytes:
-    problem = {
+    problem: dict[str, object] = {
         "type": f"urn:meetinity:{action.name}",
         "title": action.title,
         "status": action.status,
         "detail": action.detail,
         "instance": action.request_id,
     }
+    if action.problems and action.status < 500:
+        problem["errors"] = [{"in": each.where, "at": each.at, "problem": each.text} for each in action.problems]
     headers = [("content-type", "application/problem+json"), *action.headers]
     if action.request_id:
         headers.append(("x-request-id", action.request_id))

@@ -15,7 +15,7 @@ import grpc
 from ext_proc import messages
 from ext_proc.cache.session import Cache
 from ext_proc.cache.single_flight import State
-from ext_proc.events import Action, Wait
+from ext_proc.events import Action, Refuse, Wait
 from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
@@ -119,6 +119,8 @@ class ExternalProcessor:
                 await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
                 action = await self._waited(exchange, action)
             if action.last:
+                if type(action) is Refuse and action.problems and action.status >= 500:
+                    self._log.warning("response_refused", problems=[f"{p.at}: {p.text}" for p in action.problems[:10]])
                 context.close(messages.write(action))
                 return
             await context.write(messages.write(action))

@@ -139,6 +139,8 @@ class Policy:
     """None: this process's memory."""
     rate_limit_domain: str = ""
     """Not empty: all limits of the gateway of this name, for RateLimitService."""
+    told_claims: tuple[str, ...] = ()
+    """Claims whose values ext_proc is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def compile_policy(message: authz_pb2.AuthzPolicy, inputs: Inputs) -> Policy:
         shadow=message.shadow,
         rate_limit_store=store,
         rate_limit_domain=message.rate_limit_domain,
+        told_claims=tuple(message.told_claims),
     )
 
 

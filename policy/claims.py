@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 Claims = Mapping[str, object]
 """A JWT's payload, or the attributes of an API key."""
+TOLD_CLAIM = "claim:"
+"""Before the name of a claim that ext_authz tells ext_proc, in its dynamic metadata."""
 
 
 def claim_at(claims: Claims, name: str) -> object | None:

@@ -12,7 +12,9 @@ from enum import Enum
 
 from policy.cache_key import QueryRules, parameter_fault
 from policy.errors import PolicyError
-from policy.redaction import FieldPath, field_path
+from policy.templates import template
+from policy.transform_compiler import compile_transform
+from policy.transforms import Transform
 from protos.gateway.policy.v1 import processing_pb2
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -95,9 +97,11 @@ class Processing:
     """The gateway as Cache-Status writes it: a token, or a quoted string (RFC 9211 section 2)."""
     cache: CacheRules | None
     request: HeaderChanges
+    """The same for every request."""
     response: HeaderChanges
-    redact: tuple[FieldPath, ...]
-    """Members that are blanked out in JSON response bodies."""
+    """The same for every response."""
+    transform: Transform | None = None
+    """What depends on the message."""
     invalidates: bool = False
     """Nothing is stored here, but successful unsafe requests make stored responses invalid."""
 
@@ -112,25 +116,17 @@ def compile_policy(message: processing_pb2.ProcessingPolicy) -> Processing:
         *_header_faults("response", message.response),
         *_cache_faults(message),
     ]
-    if message.request.body:
-        faults.append("request.body: bodies of requests cannot be changed yet")
-    redact: list[FieldPath] = []
-    for operation in message.response.body:
-        for field in operation.redact.fields:
-            try:
-                redact.append(field_path(field))
-            except ValueError as error:
-                faults.append(f"response.body: {error}")
+    transform = compile_transform(message, faults)
     if faults:
         raise PolicyError(f"{message.name}: " + "; ".join(faults))
     return Processing(
         name=message.name,
         digest=_digest(message),
         cache_name=_cache_name(message.gateway),
-        cache=_cache_rules(message.cache) if message.HasField("cache") else None,
+        cache=_cache_rules(message.cache, transform) if message.HasField("cache") else None,
         request=_header_changes(message.request),
         response=_header_changes(message.response),
-        redact=tuple(redact),
+        transform=transform,
         invalidates=message.invalidates,
     )
 
@@ -161,11 +157,13 @@ def _cache_name(gateway: str) -> str:
     return f'"{escaped}"'
 
 
-def _cache_rules(message: processing_pb2.CachePolicy) -> CacheRules:
+def _cache_rules(message: processing_pb2.CachePolicy, transform: Transform | None) -> CacheRules:
+    """What the rules of `transform` read of a request selects what is stored, as the origin's Vary does."""
     overrides = set(message.overrides)
+    reads = transform.reads if transform is not None else frozenset()
     return CacheRules(
         ttl_s=_seconds(message.ttl.seconds, message.ttl.nanos) if message.HasField("ttl") else None,
-        vary=tuple(sorted({name.lower() for name in message.vary})),
+        vary=tuple(sorted({name.lower() for name in message.vary} | reads)),
         scope=Scope.USER if message.scope == processing_pb2.CachePolicy.USER else Scope.PUBLIC,
         max_body_bytes=message.max_body_bytes,
         stale_while_revalidate_s=_seconds(message.stale_while_revalidate.seconds, message.stale_while_revalidate.nanos),
@@ -216,13 +214,21 @@ def _cache_faults(message: processing_pb2.ProcessingPolicy) -> Iterator[str]:
 
 
 def _header_changes(message: processing_pb2.MessageTransform) -> HeaderChanges:
-    to_set = {header.name.lower(): _octets(header.value) for header in message.set_headers}
+    """Those that are the same for every message."""
+    to_set = dict(_literal(message.set_headers))
     removed = dict.fromkeys(name.lower() for name in message.remove_headers)
     return HeaderChanges(
         remove=tuple(name for name in removed if name not in to_set),
         set=tuple(to_set.items()),
-        append=tuple((header.name.lower(), _octets(header.value)) for header in message.add_headers),
+        append=tuple(_literal(message.add_headers)),
     )
+
+
+def _literal(headers: Iterable[processing_pb2.Header]) -> Iterator[tuple[str, str]]:
+    for header in headers:
+        text = template(header.value)
+        if text.is_literal:
+            yield header.name.lower(), _octets("".join(map(str, text.parts)))
 
 
 def _octets(value: str) -> str:
@@ -232,6 +238,8 @@ def _octets(value: str) -> str:
 
 def _header_faults(where: str, message: processing_pb2.MessageTransform) -> Iterator[str]:
     yield from _name_faults(f"{where}.headers.remove", message.remove_headers)
+    for rename in message.rename_headers:
+        yield from _name_faults(f"{where}.headers.rename", (rename.name, rename.to))
     for what, headers in (("set", message.set_headers), ("add", message.add_headers)):
         yield from _name_faults(f"{where}.headers.{what}", [header.name for header in headers])
         for header in headers:

@@ -27,9 +27,9 @@ from control_plane.config.model.routes import (
     Rewrite,
     Route,
     RoutePolicies,
-    Transform,
 )
 from control_plane.config.model.services import Service
+from control_plane.config.model.transform import Transform
 
 Kind = Literal["proxy", "direct_response", "redirect"]
 Origin = Literal["route", "defaults", "built in"]
@@ -233,10 +233,11 @@ def _transform(chosen: _Chosen, is_stream: bool) -> Transform | None:
     transform = chosen.switchable("transform", chosen.route.transform, chosen.defaults.transform)
     if transform is None or not is_stream:
         return transform
+    headers_alone = {"body": (), "validation": None}
     return transform.model_copy(
         update={
-            "request": transform.request.model_copy(update={"body": ()}),
-            "response": transform.response.model_copy(update={"body": ()}),
+            "request": transform.request.model_copy(update=headers_alone),
+            "response": transform.response.model_copy(update=headers_alone),
         }
     )
 
@@ -247,10 +248,10 @@ def _ext_authz_failure_mode(chosen: _Chosen, gateway: Gateway) -> FailureMode:
 
 
 def _ext_proc_failure_mode(chosen: _Chosen, gateway: Gateway, transform: Transform | None) -> FailureMode:
-    """Closed where passing the answer untouched would show what a redaction hides."""
+    """Closed where a message that passed untouched would show what a redaction hides, or reach a service unchecked."""
     mode = chosen.get("failure_mode", chosen.route.failure_mode, chosen.defaults.failure_mode)
     if mode is not None and mode.ext_proc is not None:
         return mode.ext_proc
-    if transform is not None and transform.response.body:
+    if transform is not None and transform.needs_bodies:
         return "closed"
     return gateway.callouts.ext_proc.failure_mode

@@ -33,6 +33,7 @@ def gateway_schema() -> Mapping:
     definitions = _mapping(schema["$defs"])
     for name, adapt in _SHORTHANDS.items():
         definitions[name] = adapt(_mapping(definitions[name]))
+    del definitions["UnknownStep"]
     widened = _mapping(_widened(schema))
     widened["required"] = ["version", "name", "listeners"]
     widened["patternProperties"] = {"^x-": {}}
@@ -116,6 +117,15 @@ def _listener(schema: Mapping) -> Mapping:
     return {**_one_or_more("tls")(schema), "required": ["name"]}
 
 
+def _known_steps(schema: Mapping) -> Mapping:
+    """Without the one that stands for what is not known."""
+    steps = _mapping(_mapping(_mapping(schema["properties"])["body"])["items"])
+    options = steps.pop("oneOf")
+    unknown: Mapping = {"$ref": "#/$defs/UnknownStep"}
+    steps["anyOf"] = [option for option in options if option != unknown] if isinstance(options, list) else options
+    return schema
+
+
 _SHORTHANDS: dict[str, Callable[[Mapping], Mapping]] = {
     "StringMatch": _string_match,
     "LoadBalancing": _load_balancing,
@@ -123,6 +133,9 @@ _SHORTHANDS: dict[str, Callable[[Mapping], Mapping]] = {
     "Match": _one_or_more("path", "path_prefix", "path_regex"),
     "Listener": _listener,
     "Authentication": _required_claims,
+    "ConvertBody": _one_or_more("to"),
+    "RequestTransform": _known_steps,
+    "ResponseTransform": _known_steps,
 }
 
 _BOUNDS = {"ge": "minimum", "le": "maximum"}

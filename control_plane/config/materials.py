@@ -1,7 +1,7 @@
 """The files that a configuration names: their paths, their content, and whether it is what it should be."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from posixpath import dirname, join
@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from control_plane.config.api_keys_file import ApiKeysFileError, parse_api_keys
 from control_plane.config.faults import Path
 from control_plane.config.model.gateway import Gateway
+from control_plane.config.model.routes import RoutePolicies
+from control_plane.config.model.transform import Transform
+from control_plane.config.openapi_file import openapi_faults
 from control_plane.config.rules.report import Report
 from control_plane.config.tree import Entry, Items, Keys, Node, Text
 
@@ -23,6 +26,7 @@ Materials = Mapping[str, bytes]
 
 _FILE_KEYS = frozenset({"certificate_file", "private_key_file", "client_ca_file", "ca_file", "jwks_file", "keys_file"})
 _SECTIONS = ("listeners", "services", "auth")
+_POLICIES = ("routes", "defaults")
 
 
 class Reader(Protocol):
@@ -34,7 +38,11 @@ class Reader(Protocol):
 def with_joined_paths(root: Keys) -> Keys:
     """Return the tree with every file name relative to the folder of the YAML file that names it."""
     entries = {
-        key: entry._replace(value=_joined(entry.value)) if key in _SECTIONS else entry
+        key: entry._replace(value=_joined(entry.value))
+        if key in _SECTIONS
+        else entry._replace(value=_with_documents(entry.value))
+        if key in _POLICIES
+        else entry
         for key, entry in root.entries.items()
     }
     return replace(root, entries=entries)
@@ -47,10 +55,27 @@ def _joined(node: Node) -> Node:
         return node
     entries = {}
     for key, entry in node.entries.items():
-        value = entry.value
-        if key in _FILE_KEYS and isinstance(value, Text) and value.text and not value.is_null:
-            value = value._replace(text=join(dirname(value.at.file), value.text))
+        value = _beside(entry.value) if key in _FILE_KEYS else entry.value
         entries[key] = Entry(entry.key_at, value if isinstance(value, Text) else _joined(value))
+    return replace(node, entries=entries)
+
+
+def _beside(value: Node) -> Node:
+    if isinstance(value, Text) and value.text and not value.is_null:
+        return value._replace(text=join(dirname(value.at.file), value.text))
+    return value
+
+
+def _with_documents(node: Node, steps: Sequence[str] = ("transform", "", "validate", "openapi")) -> Node:
+    """The same for transform.*.validate.openapi of a route, of each one of a list, or of `defaults`."""
+    if isinstance(node, Items):
+        return replace(node, items=tuple(_with_documents(item, steps) for item in node.items))
+    if isinstance(node, Text):
+        return node if steps else _beside(node)
+    entries = {
+        key: entry._replace(value=_with_documents(entry.value, steps[1:])) if steps and steps[0] in ("", key) else entry
+        for key, entry in node.entries.items()
+    }
     return replace(node, entries=entries)
 
 
@@ -74,6 +99,16 @@ def named_files(gateway: Gateway) -> Iterator[tuple[Path, str]]:
     for name, keys in gateway.auth.api_keys.items():
         if keys.keys_file:
             yield ("auth", "api_keys", name, "keys_file"), keys.keys_file
+    yield from _documents(("defaults",), gateway.defaults)
+    for place, route in enumerate(gateway.routes):
+        yield from _documents(("routes", place), route)
+
+
+def _documents(path: Path, policies: RoutePolicies) -> Iterator[tuple[Path, str]]:
+    if isinstance(policies.transform, Transform):
+        for side, rules in (("request", policies.transform.request), ("response", policies.transform.response)):
+            if rules.validation is not None and rules.validation.openapi:
+                yield (*path, "transform", side, "validate", "openapi"), rules.validation.openapi
 
 
 def read_materials(gateway: Gateway, files: Reader, report: Report, now: datetime | None) -> Materials:
@@ -86,7 +121,9 @@ def read_materials(gateway: Gateway, files: Reader, report: Report, now: datetim
         except OSError as error:
             report.fault(path, f"cannot read {file}: {error.strerror or error}")
             continue
-        if problem := _content_fault(str(path[-1]), materials[file]):
+        if path[-1] == "openapi":
+            report.faults += openapi_faults(file, materials[file])
+        elif problem := _content_fault(str(path[-1]), materials[file]):
             report.fault(path, f"{file} {problem}")
     for path, certificate, key in _pairs(gateway):
         _check_pair(path, materials.get(certificate), materials.get(key), report, now)

@@ -8,12 +8,12 @@ rest of the file in the same run.
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import UnionType
-from typing import Annotated, Union, get_args, get_origin
+from typing import Annotated, Optional, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from control_plane.config.core_schema import core_value
@@ -69,16 +69,48 @@ def shape(root: Keys) -> Shaped:
 
 
 def _data(tree: Keys) -> Tree:
+    """Plain values for pydantic; where any JSON value may stand, what YAML's core schema makes of it."""
     data = plain(tree)
-    patches = tree.entries.get("envoy_patches")
-    if isinstance(data, dict) and patches is not None and isinstance(patches.value, Items):
-        plain_patches = data["envoy_patches"]
-        for patch, node in zip(
-            plain_patches if isinstance(plain_patches, list) else [], patches.value.items, strict=True
-        ):
-            if isinstance(patch, dict) and isinstance(node, Keys) and "value" in node.entries:
-                patch["value"] = core_value(node.entries["value"].value)  # type: ignore[assignment]  # any JSON value
+    for step, node in _places_of_json(data, tree):
+        for key in ("value", "fields", "patch"):
+            if key in node.entries and (key != "fields" or step.get("type") == "set"):
+                step[key] = core_value(node.entries[key].value)  # type: ignore[assignment]  # any JSON value
     return data
+
+
+def _places_of_json(data: Tree, tree: Keys) -> Iterator[tuple[dict[str, Tree], Keys]]:
+    """envoy_patches, and the steps of transforms with their operations: the same places in both forms."""
+    yield from _mappings(_in(data, "envoy_patches"), _in_tree(tree, "envoy_patches"))
+    policies = [(_in(data, "defaults"), _in_tree(tree, "defaults"))]
+    policies += _mappings(_in(data, "routes"), _in_tree(tree, "routes"))
+    for values, node in policies:
+        for side in ("request", "response"):
+            path = ("transform", side, "body")
+            for step, step_node in _mappings(_in(values, *path), _in_tree(node, *path)):
+                if step.get("type") in ("set", "merge_patch"):
+                    yield step, step_node
+                elif step.get("type") == "json_patch":
+                    yield from _mappings(_in(step, "operations"), _in_tree(step_node, "operations"))
+
+
+def _in(data: Optional[Tree], *path: str) -> Optional[Tree]:  # noqa: UP045 - Tree is a text
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _in_tree(node: Optional[Node], *path: str) -> Optional[Node]:  # noqa: UP045
+    for key in path:
+        node = node.entries[key].value if isinstance(node, Keys) and key in node.entries else None
+    return node
+
+
+def _mappings(data: Optional[Tree], node: Optional[Node]) -> list[tuple[dict[str, Tree], Keys]]:  # noqa: UP045
+    """The mappings of a list."""
+    if not isinstance(data, list) or not isinstance(node, Items):
+        return []
+    pairs = zip(data, node.items, strict=True)
+    return [(value, item) for value, item in pairs if isinstance(value, dict) and isinstance(item, Keys)]
 
 
 def _completed(tree: Keys) -> Keys:
@@ -141,7 +173,7 @@ def _path_in_file(tree: Keys, location: Sequence[str | int]) -> Path:
         node = place.node
         if not place.rest:
             path = (*path, step)
-        elif step in (ON, OFF, "[key]", "rates", "exact", "from_"):
+        elif _is_tag(step) or step in ("[key]", "rates", "exact", "from_"):
             continue
         elif step in ("hash", "policy") and isinstance(node, Keys) and len(node.entries) == 1:
             path = (*path, *node.entries)
@@ -150,6 +182,11 @@ def _path_in_file(tree: Keys, location: Sequence[str | int]) -> Path:
         else:
             path = (*path, step)
     return path
+
+
+def _is_tag(step: str | int) -> bool:
+    """Tags of unions; they stand in pydantic's locations and in no file."""
+    return isinstance(step, str) and step.startswith("<") and step.endswith(">")
 
 
 def _message(details: ErrorDetails, node: Node) -> str:
@@ -216,8 +253,10 @@ def _section_at(location: Sequence[str | int]) -> type[Section] | None:
     """The section of the model that a location leads to."""
     annotation: object = Gateway
     for step in location:
-        if step not in (ON, OFF):
+        if not _is_tag(step):
             annotation = _inside(annotation, step)
+        elif step not in (ON, OFF):
+            annotation = _tagged(annotation, str(step))
     sections = [option for option in _options(annotation) if inspect.isclass(option) and issubclass(option, Section)]
     return sections[0] if sections else None
 
@@ -225,10 +264,22 @@ def _section_at(location: Sequence[str | int]) -> type[Section] | None:
 def _inside(annotation: object, step: str | int) -> object:
     for option in _options(annotation):
         if inspect.isclass(option) and issubclass(option, Section):
-            if step in option.model_fields:
-                return option.model_fields[str(step)].annotation
+            for name, field in option.model_fields.items():
+                if step in (name, field.alias):
+                    return field.annotation
         elif get_origin(option) in (tuple, dict):
             return get_args(option)[0 if get_origin(option) is tuple else 1]
+    return None
+
+
+def _tagged(annotation: object, tag: str) -> object:
+    """The member of a union with this tag."""
+    while get_origin(annotation) is Annotated:
+        if any(isinstance(each, Tag) and each.tag == tag for each in annotation.__metadata__):  # type: ignore[attr-defined]
+            return annotation
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return next((found for each in get_args(annotation) if (found := _tagged(each, tag)) is not None), None)
     return None
 
 

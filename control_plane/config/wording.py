@@ -31,7 +31,7 @@ def worded(value: object) -> str:
         case Rate():
             return str(value)
         case Section():
-            said = {key: getattr(value, key) for key in type(value).model_fields}
+            said = {field.alias or key: getattr(value, key) for key, field in type(value).model_fields.items()}
             texts = {key: worded_size(item) if key in _SIZE_KEYS else worded(item) for key, item in said.items()}
             return worded({key: text for key, text in texts.items() if text not in ("none", "{}", "[]")})
         case Mapping():

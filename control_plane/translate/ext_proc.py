@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from control_plane.config.effective import EffectiveRoute
 from control_plane.translate import names
 from control_plane.translate.messages import duration, packed
+from control_plane.translate.plain import ALLOW_CONTENT_LENGTH_HEADER
 from control_plane.translate.scope import ListenerScope
 
 MAX_MESSAGE_TIMEOUT = timedelta(seconds=30)
@@ -43,15 +44,19 @@ def ext_proc_filter(scope: ListenerScope) -> http_connection_manager_pb2.HttpFil
         allow_mode_override=True,
         message_timeout=duration(callout.message_timeout),
         max_message_timeout=duration(MAX_MESSAGE_TIMEOUT),
-        # The route stands when this filter runs, and ext_proc changes nothing that a match reads.
+        # The route stands when this filter runs, whatever a transform makes of the path or the headers afterwards: what
+        # a client may do is decided by what it asked for.
         route_cache_action=ext_proc_pb2.ExternalProcessor.RETAIN,
         # Only what a service answered may be stored; Envoy's own replies arrive as response headers as well.
         response_attributes=["response.code_details", "response.flags"],
         metadata_options=_metadata_options(),
         status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
     )
-    # mutation_rules stays unset: with Envoy's default ext_proc may not touch x-envoy-*, :method and the host, but may
-    # set :status, which it needs to turn an origin's 304 into a 200 with the stored body.
+    # A body that ext_proc changes has come whole, and goes with the length that it says; without this Envoy would leave
+    # it without any, since it cannot know that in the mode BUFFERED_PARTIAL (see ext_proc/messages.py for why that).
+    message.MergeFromString(ALLOW_CONTENT_LENGTH_HEADER.encoded(True))
+    # mutation_rules stays unset: with Envoy's default ext_proc may not touch x-envoy-* and the host, but may
+    # set :status, which it needs to turn an origin's 304 into a 200 with the stored body, and :path.
     return http_connection_manager_pb2.HttpFilter(
         name=names.EXT_PROC_FILTER, typed_config=packed(message), disabled=True
     )

@@ -26,6 +26,7 @@ from control_plane.translate.messages import duration, extension, from_ads, pack
 from control_plane.translate.scope import ListenerScope
 from control_plane.translate.tls import downstream_transport_socket
 from control_plane.translate.tracing import tracing_of_listener
+from control_plane.translate.transforms import buffer_bytes
 
 HttpConnectionManager = http_connection_manager_pb2.HttpConnectionManager
 _MAX_CONCURRENT_STREAMS = 100
@@ -34,8 +35,6 @@ _INITIAL_CONNECTION_WINDOW_BYTES = 1024 * 1024
 _MAX_HEADERS = 100
 _ENVOYS_MAX_HEADERS_KIB = 8192
 _REQUEST_HEADERS_TIMEOUT = timedelta(seconds=10)
-BUFFERED_BODY_BYTES = 1024 * 1024
-"""Room for answers whose whole body is transformed: Envoy answers 500 to one that does not fit its buffer."""
 
 
 def listener(scope: ListenerScope) -> listener_pb2.Listener:
@@ -48,7 +47,7 @@ def listener(scope: ListenerScope) -> listener_pb2.Listener:
         name=configured.name,
         address=address(configured.address, configured.port),
         filter_chains=[chain],
-        per_connection_buffer_limit_bytes=UInt32Value(value=_buffer_limit(scope)),
+        per_connection_buffer_limit_bytes=UInt32Value(value=buffer_bytes(scope.routes, BUFFER_LIMIT_BYTES)),
         traffic_direction=base_pb2.INBOUND,
     )
     if configured.client_ip.proxy_protocol:
@@ -58,11 +57,6 @@ def listener(scope: ListenerScope) -> listener_pb2.Listener:
             )
         )
     return message
-
-
-def _buffer_limit(scope: ListenerScope) -> int:
-    transforms = any(route.transform is not None and route.transform.response.body for route in scope.routes)
-    return BUFFERED_BODY_BYTES if transforms else BUFFER_LIMIT_BYTES
 
 
 def _network_filters(scope: ListenerScope) -> Iterator[listener_components_pb2.Filter]:

@@ -3,13 +3,13 @@
 Paths are those of `gatewayctl render`: proto field names, the content of an Any in place of it.
 """
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from control_plane import resource_types
 from control_plane.config.model.gateway import EnvoyPatch
 from control_plane.snapshot import Resource
-from control_plane.translate.plain import Plain, from_plain, message_named, to_plain
+from control_plane.translate.plain import from_plain, message_named, to_plain
+from policy import json_patch
 
 TYPES: Mapping[str, tuple[str, ...]] = {
     "clusters": (resource_types.CLUSTER,),
@@ -48,10 +48,10 @@ def _patched(resource: Resource, patches: Sequence[EnvoyPatch]) -> Resource:
     full_name = resource.type_url.rpartition("/")[2]
     message = message_named(full_name)
     message.MergeFromString(resource.body)
-    document: Plain = to_plain(message, show_secrets=True)
+    document: json_patch.Json = to_plain(message, show_secrets=True)
     for patch in patches:
         try:
-            document = apply(document, patch.op, patch.path, patch.value, patch.from_)
+            document = json_patch.patched(document, [_operation(patch)])
             if not isinstance(document, dict):
                 raise ValueError("the result is no object")
             message = from_plain(document, message_named(full_name))
@@ -62,82 +62,8 @@ def _patched(resource: Resource, patches: Sequence[EnvoyPatch]) -> Resource:
     return Resource.of(resource.name, message, resource.kinds)
 
 
-def apply(document: Plain, op: str, path: str, value: Plain = None, source: str | None = None) -> Plain:
-    """One RFC 6902 operation on a copy of the document.
-
-    Args:
-        document: a rendered resource.
-        op: add, remove, replace, move, copy or test.
-        path: a JSON pointer (RFC 6901).
-        value: of add, replace and test.
-        source: where move and copy take from (`from`).
-
-    Raises:
-        LookupError, ValueError: the path does not exist, or a `test` fails.
-    """
-    root: list[Plain] = [copy.deepcopy(document)]  # so that the whole document has a parent too
-    tokens = ["0", *_tokens(path)]
-    match op:
-        case "add":
-            _add(root, tokens, copy.deepcopy(value))
-        case "remove":
-            _remove(root, tokens)
-        case "replace":
-            _remove(root, tokens)
-            _add(root, tokens, copy.deepcopy(value))
-        case "move":
-            _add(root, tokens, _remove(root, ["0", *_tokens(source or "")]))
-        case "copy":
-            _add(root, tokens, copy.deepcopy(_get(root, ["0", *_tokens(source or "")])))
-        case "test":
-            if _get(root, tokens) != value:
-                raise ValueError(f"{path} is not {value!r}")
-        case _:
-            raise ValueError(f"{op!r} is no operation of RFC 6902")
-    return root[0]
-
-
-def _tokens(pointer: str) -> list[str]:
-    """RFC 6901: `~1` is a slash, `~0` a tilde."""
-    if pointer and not pointer.startswith("/"):
-        raise ValueError(f"{pointer!r} is no JSON pointer (it begins with /)")
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-
-
-def _get(document: Plain, tokens: Sequence[str]) -> Plain:
-    for token in tokens:
-        if isinstance(document, list):
-            document = document[_index(token, len(document) - 1)]
-        elif isinstance(document, dict) and token in document:
-            document = document[token]
-        else:
-            raise LookupError(f"there is no {token!r}")
-    return document
-
-
-def _add(document: Plain, tokens: Sequence[str], value: Plain) -> None:
-    parent, last = _get(document, tokens[:-1]), tokens[-1]
-    if isinstance(parent, list):
-        parent.insert(len(parent) if last == "-" else _index(last, len(parent)), value)
-    elif isinstance(parent, dict):
-        parent[last] = value
-    else:
-        raise LookupError(f"{last!r} has no object or list around it")
-
-
-def _remove(document: Plain, tokens: Sequence[str]) -> Plain:
-    parent, last = _get(document, tokens[:-1]), tokens[-1]
-    if isinstance(parent, list):
-        return parent.pop(_index(last, len(parent) - 1))
-    if isinstance(parent, dict) and last in parent:
-        return parent.pop(last)
-    raise LookupError(f"there is no {last!r}")
-
-
-def _index(token: str, largest: int) -> int:
-    if not token.isascii() or not token.isdigit() or (token.startswith("0") and token != "0"):
-        raise LookupError(f"{token!r} is no index of a list")
-    index = int(token)
-    if index > largest:
-        raise LookupError(f"there is no element {index}")
-    return index
+def _operation(patch: EnvoyPatch) -> json_patch.Operation:
+    members: dict[str, json_patch.Json] = {"value": patch.value}
+    if patch.from_ is not None:
+        members["from"] = patch.from_
+    return json_patch.operation(patch.op, patch.path, members)

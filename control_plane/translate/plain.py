@@ -60,7 +60,10 @@ WEAKEN_ETAG_ON_COMPRESS = NewerField(_COMPRESSOR + "ResponseDirectionConfig", "w
 CONTENT_TYPE_MATCHER = NewerField(
     _COMPRESSOR + "CommonDirectionConfig", "content_type_matcher", 4, "envoy.type.matcher.v3.StringMatcher"
 )
-_NEWER_FIELDS = (WEAKEN_ETAG_ON_COMPRESS, CONTENT_TYPE_MATCHER)
+ALLOW_CONTENT_LENGTH_HEADER = NewerField(
+    "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", "allow_content_length_header", 26
+)
+_NEWER_FIELDS = (WEAKEN_ETAG_ON_COMPRESS, CONTENT_TYPE_MATCHER, ALLOW_CONTENT_LENGTH_HEADER)
 
 
 def to_plain(message: Message, *, show_secrets: bool = False) -> dict[str, Plain]:

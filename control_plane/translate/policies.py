@@ -14,7 +14,7 @@ from control_plane.config.materials import Materials
 from control_plane.config.model.auth import ApiKeys, JwtProvider, RateLimit, Signatures
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import IpRules, Listener
-from control_plane.config.model.routes import Authentication, Cache, CacheQuery, MessageTransform, RedactBody
+from control_plane.config.model.routes import Authentication, Cache, CacheQuery
 from control_plane.config.scalars import Rate
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Resource
@@ -22,6 +22,7 @@ from control_plane.translate.invalidation import invalidating
 from control_plane.translate.messages import duration
 from control_plane.translate.names import digest
 from control_plane.translate.secrets import api_keys_secret, jwt_secret, redis_secret, signatures_secret
+from control_plane.translate.transforms import fill_transform, told_claims
 from protos.gateway.policy.v1 import authz_pb2, processing_pb2
 
 _EXT_AUTHZ = frozenset({NodeKind.EXT_AUTHZ})
@@ -68,7 +69,7 @@ def policies(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Mate
     by_route: dict[tuple[str, str], RoutePolicyNames] = {}
     resources: dict[str, Resource] = {}
     for route in routes:
-        rules = processing_policy(gateway, route, invalidates=route.name in invalidates)
+        rules = processing_policy(gateway, route, materials, invalidates=route.name in invalidates)
         unsafe_only = route.cache is None and route.transform is None
         processing = _named("proc", rules, _EXT_PROC, resources)
         for listener in route.listeners:
@@ -115,6 +116,7 @@ def authz_policy(
         identity_headers=identity_headers(gateway),
         shadow=route.shadow,
         rate_limit_store=rate_limit_store(gateway) if route.rate_limits else None,
+        told_claims=told_claims(route) if route.auth is not None else (),
     )
 
 
@@ -286,7 +288,7 @@ def _limit_key(key: str) -> authz_pb2.LimitKey:
 
 
 def processing_policy(
-    gateway: Gateway, route: EffectiveRoute, *, invalidates: bool
+    gateway: Gateway, route: EffectiveRoute, materials: Materials, *, invalidates: bool
 ) -> processing_pb2.ProcessingPolicy | None:
     """What ext_proc has to do, without its name; None for a route without cache and transform.
 
@@ -299,8 +301,7 @@ def processing_policy(
     if route.cache is not None:
         policy.cache.CopyFrom(_cache(gateway, route.cache))
     if route.transform is not None:
-        policy.request.CopyFrom(_message_transform(route.transform.request))
-        policy.response.CopyFrom(_message_transform(route.transform.response))
+        fill_transform(policy, route.transform, materials)
     return policy
 
 
@@ -332,20 +333,3 @@ def query_parameters(query: CacheQuery) -> processing_pb2.QueryParameters:
     if query.allow is not None:
         return kinds(kind=kinds.ALLOW, names=sorted(set(query.allow)))
     return kinds(kind=kinds.IGNORE, names=sorted(set(query.ignore or ())))
-
-
-def _message_transform(transform: MessageTransform) -> processing_pb2.MessageTransform:
-    return processing_pb2.MessageTransform(
-        remove_headers=sorted({name.lower() for name in transform.headers.remove}),
-        set_headers=_headers(transform.headers.set),
-        add_headers=_headers(transform.headers.add),
-        body=[_body_operation(operation) for operation in transform.body],
-    )
-
-
-def _headers(headers: Mapping[str, str]) -> list[processing_pb2.Header]:
-    return [processing_pb2.Header(name=name.lower(), value=value) for name, value in sorted(headers.items())]
-
-
-def _body_operation(operation: RedactBody) -> processing_pb2.BodyOperation:
-    return processing_pb2.BodyOperation(redact=processing_pb2.Redact(fields=operation.fields))

@@ -1,109 +1,208 @@
-"""Blanks out members of JSON bodies.
+"""Blanks out members of documents: in JSON by the document, in XML and CSV in the text itself, which stays as it is.
 
-What cannot be read cannot be redacted, so it is not let through: a body that says it is JSON and is not, one in a
-content coding, and every other kind of text. Images, sounds, films and fonts pass, as they have no members.
+What cannot be read cannot be redacted, so that nothing here ever passes a body that it does not understand.
 """
 
-import json
 import re
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-import orjson
-
-from policy.redaction import FieldPath
-
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+from ext_proc.transform import csv_text, json_text, xml_text
+from ext_proc.transform.problems import unreadable
+from policy.fields import Fields
+from policy.json_patch import Json
 
 REDACTED = "[redacted]"
-_LARGE_NUMBER = re.compile(rb"[0-9]{19}")
-_OPAQUE = ("image/", "audio/", "video/", "font/")
-_BODY_FIELDS = ("content-md5", "digest", "content-digest", "repr-digest", "accept-ranges")
-"""They describe the body that the service sent."""
+_ATTRIBUTE = re.compile(rb"""([^\s=<>"'/]+)(\s*=\s*)("[^"]*"|'[^']*')""")
+_TAG = re.compile(rb"""<[^>"']*(?:"[^"]*"[^>"']*|'[^']*'[^>"']*)*>""")
+_DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
-class UnreadableError(ValueError):
-    """A body in which the members cannot be found; the text says why, without any of the body."""
-
-
-def is_opaque(content_type: str) -> bool:
-    """Whether bodies of this type hold no members by their nature."""
-    return content_type.lower().startswith(_OPAQUE)
-
-
-def header_changes(headers: dict[str, str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """What a changed body makes wrong: names to remove, fields to set. An ETag becomes weak (RFC 9110, 8.8.1)."""
-    etag = headers.get("etag", "")
-    weakened = (("etag", f"W/{etag}"),) if etag.startswith('"') else ()
-    return tuple(name for name in _BODY_FIELDS if name in headers), weakened
-
-
-def check_readable(headers: dict[str, str]) -> None:
-    """
-    Raises:
-        UnreadableError: the response's headers say that its body is nothing that can be redacted.
-    """
-    coding = headers.get("content-encoding", "identity").lower()
-    if coding != "identity":
-        raise UnreadableError("the body is in a content coding")
-    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnreadableError("the body is not JSON")
-    if headers.get(":status") == "206":
-        raise UnreadableError("the body is a part of one")
-
-
-def redact(body: bytes, fields: Sequence[FieldPath]) -> bytes:
+def redact_json(body: bytes, meant: Fields) -> bytes:
     """The document with the values of all matching members replaced.
 
-    A body in which none of the names stands is returned as it is. Any other is written anew, even if nothing matches:
-    a repeated member is hidden from the parser by the last of its name, and must not slip through.
+    A body in which none of the names stands is returned as it is.
 
     Raises:
-        UnreadableError: not JSON.
+        UnusableError: not JSON, or with repeated names.
     """
     if not body:
         return body
-    document = _parse(body)
-    if not _may_hold(body, fields):
+    document = json_text.parsed(body)
+    if not _may_hold(body, meant):
         return body
-    _blank(document, fields)
-    try:
-        if _LARGE_NUMBER.search(body):
-            return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return orjson.dumps(document)
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        raise UnreadableError("the body is nested too deeply") from error
+    hidden = blank(document, meant)
+    written = json_text.dumps(document)
+    json_text.check_unrepeated(body, written, hidden)
+    return written
 
 
-def _may_hold(body: bytes, fields: Sequence[FieldPath]) -> bool:
+def _may_hold(body: bytes, meant: Fields) -> bool:
     """False only if no spelling of any name can be in the body."""
-    names = [field.names[-1] for field in fields]
-    return b"\\" in body or any(name is None or name.encode() in body for name in names)
+    names = meant.last_names
+    return names is None or b"\\" in body or any(name.encode() in body for name in names)
 
 
-def _parse(body: bytes) -> Json:
-    try:
-        document: Json = orjson.loads(body)
-        if _LARGE_NUMBER.search(body):
-            # orjson makes floats of integers beyond 64 bits.
-            document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError("the body is not valid JSON") from error
-    return document
+def blank(document: Json, meant: Fields) -> int:
+    """Redact in place.
+
+    Returns:
+        How many members were inside of what was blanked out.
+    """
+    hidden = 0
+    for path in meant.queries:
+        # All of them are found before the first is changed.
+        for found in list(path.finditer(document)):
+            parent: Any = found.parent.obj if found.parent is not None else None
+            key = found.parts[-1]
+            if isinstance(parent, (dict, list)):
+                hidden += json_text.members(parent[key])  # type: ignore[index]
+                parent[key] = REDACTED  # type: ignore[index]
+    if meant.paths:
+        return hidden + _blank_paths(document, meant)
+    return hidden + _blank_names(document, meant.names) if meant.names else hidden
 
 
-def _blank(document: Json, fields: Sequence[FieldPath]) -> None:
-    """Redact in place; an explicit stack, since what is too deep for Python's is refused only when it is written."""
+def _blank_names(document: Json, names: frozenset[str]) -> int:
+    """By name alone, at any depth; an explicit stack, since what is too deep is refused only when it is written."""
+    hidden = 0
+    pending: list[Any] = [document]
+    pop, extend = pending.pop, pending.extend
+    while pending:
+        value = pop()
+        if type(value) is dict:
+            if not names.isdisjoint(value):
+                for name in names.intersection(value):
+                    member = value[name]
+                    if type(member) is dict or type(member) is list:
+                        hidden += json_text.members(member)
+                    value[name] = REDACTED
+            extend([each for each in value.values() if type(each) is dict or type(each) is list])
+        else:
+            extend([each for each in value if type(each) is dict or type(each) is list]) if type(
+                value
+            ) is list else None
+    return hidden
+
+
+def _blank_paths(document: Json, meant: Fields) -> int:
+    hidden = 0
     pending: list[tuple[Json, tuple[str, ...]]] = [(document, ())]
+    matches = _matcher(meant)
     while pending:
         value, path = pending.pop()
         if isinstance(value, dict):
             for name, member in value.items():
                 inner = (*path, name)
-                if any(field.matches(inner) for field in fields):
+                if matches(inner):
+                    hidden += json_text.members(member)
                     value[name] = REDACTED
                 elif isinstance(member, (dict, list)):
                     pending.append((member, inner))
         elif isinstance(value, list):
             pending.extend((item, path) for item in value if isinstance(item, (dict, list)))
+    return hidden
+
+
+def _matcher(meant: Fields) -> Callable[[tuple[str, ...]], bool]:
+    names, paths = meant.names, meant.paths
+
+    def matches(path: tuple[str, ...]) -> bool:
+        return path[-1] in names or any(each.matches(path) for each in paths)
+
+    return matches
+
+
+def redact_csv(body: bytes, meant: Fields) -> bytes:
+    """The cells of matching columns.
+
+    Raises:
+        UnusableError: not CSV.
+    """
+    lines = csv_text.rows(body)
+    matches = _matcher(meant)
+    blanked = [index for index, name in enumerate(lines[0]) if matches((name,))] if lines else []
+    if not blanked:
+        return body
+    for line in lines[1:]:
+        for index in blanked:
+            line[index] = REDACTED
+    return csv_text.write(lines)
+
+
+def redact_xml(body: bytes, meant: Fields) -> bytes:
+    """The content of matching elements and the values of matching attributes; prefixes of namespaces do not count.
+
+    Raises:
+        UnusableError: not XML in UTF-8.
+    """
+    declared = _DECLARED.match(body.removeprefix(b"\xef\xbb\xbf"))
+    if declared is not None and declared[1].lower() not in (b"utf-8", b"us-ascii"):
+        raise unreadable("the body is not UTF-8")
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise unreadable("the body is not UTF-8") from None
+    if b"\0" in body:
+        raise unreadable("the body holds a NUL character")
+    made = xml_text.parser()
+    blanking = _Blanking(body, made, _matcher(meant))
+    made.StartElementHandler = blanking.start
+    made.EndElementHandler = blanking.end
+    xml_text.feed(made, body)
+    return blanking.result()
+
+
+class _Blanking:
+    """Copies the text and leaves out what is meant."""
+
+    def __init__(self, body: bytes, parser: Any, matches: Callable[[tuple[str, ...]], bool]) -> None:
+        self._body = body
+        self._parser = parser
+        self._matches = matches
+        self._path: list[str] = []
+        self._copied = 0
+        self._parts: list[bytes] = []
+        self._inside = 0
+        """How deep inside of an element that is blanked out."""
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self._path) >= xml_text.MAX_DEPTH:
+            raise unreadable("the body is nested too deeply")
+        self._path.append(_local(name))
+        if self._inside:
+            self._inside += 1
+            return
+        begin = self._parser.CurrentByteIndex
+        tag = _TAG.match(self._body, begin)
+        if tag is None:
+            raise unreadable("the body is in an encoding that is not known")
+        end = tag.end()
+        path = tuple(self._path)
+        if any(self._matches((*path, _local(each))) for each in attributes):
+            self._parts.append(self._body[self._copied : begin] + self._blanked_tag(self._body[begin:end], path))
+            self._copied = end
+        if self._matches(path) and not self._body[begin:end].endswith(b"/>"):
+            self._parts.append(self._body[self._copied : end] + REDACTED.encode())
+            self._inside = 1
+
+    def end(self, _name: str) -> None:
+        self._path.pop()
+        if self._inside:
+            self._inside -= 1
+            if not self._inside:
+                self._copied = self._parser.CurrentByteIndex
+
+    def result(self) -> bytes:
+        return b"".join((*self._parts, self._body[self._copied :])) if self._parts else self._body
+
+    def _blanked_tag(self, tag: bytes, path: tuple[str, ...]) -> bytes:
+        def replaced(found: re.Match[bytes]) -> bytes:
+            matches = self._matches((*path, _local(found[1].decode("utf-8", "replace"))))
+            return found[1] + found[2] + f'"{REDACTED}"'.encode() if matches else found[0]
+
+        return _ATTRIBUTE.sub(replaced, tag)
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]

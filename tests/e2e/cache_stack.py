@@ -193,6 +193,7 @@ def _bootstrap(
         "failure_mode_allow": failure_mode_allow,
         "processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SKIP"},
         "allow_mode_override": True,
+        "allow_content_length_header": True,
         "message_timeout": "1s",
         "max_message_timeout": "30s",
         "response_attributes": ["response.code_details"],

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from control_plane.config.model.base import Count, Off, OneOrMore, Percent, Port, Section, Status, Switchable
 from control_plane.config.model.listeners import IpRules
+from control_plane.config.model.transform import Transform
 from control_plane.config.scalars import Bool, Duration, Int, Moment, SizeBytes
 
 
@@ -131,27 +132,6 @@ class Cache(Section):
     override: tuple[Literal["no-store", "private", "set-cookie"], ...] = ()
     query: CacheQuery | None = None
     """Absent: every parameter counts."""
-
-
-class HeaderTransform(Section):
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
-    remove: tuple[str, ...] = ()
-
-
-class RedactBody(Section):
-    type: Literal["redact"]
-    fields: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class MessageTransform(Section):
-    headers: HeaderTransform = HeaderTransform()
-    body: tuple[RedactBody, ...] = ()
-
-
-class Transform(Section):
-    request: MessageTransform = MessageTransform()
-    response: MessageTransform = MessageTransform()
 
 
 class Deprecation(Section):

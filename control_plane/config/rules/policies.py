@@ -1,7 +1,7 @@
 """The keys that `defaults` and a route share: what can be judged of them without knowing the rest of the route."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from control_plane.config.faults import Path
 from control_plane.config.model.listeners import IpRules
@@ -11,29 +11,26 @@ from control_plane.config.model.routes import (
     Compression,
     Cors,
     Deprecation,
-    MessageTransform,
     Mirror,
     Retry,
     Rewrite,
     RoutePolicies,
-    Transform,
 )
+from control_plane.config.model.transform import Transform
 from control_plane.config.rules.forms import (
     header_fault,
-    header_value_fault,
     hostname_fault,
     method_fault,
     path_fault,
     regex_fault,
     regex_groups,
-    settable_header_fault,
     url_fault,
 )
 from control_plane.config.rules.limits import kinds_of
 from control_plane.config.rules.listeners import MAX_REQUEST_BODY, check_ip
 from control_plane.config.rules.report import Check, at_most_one, closest, exactly_one
+from control_plane.config.rules.transforms import check_transform
 from policy.cache_key import parameter_fault
-from policy.redaction import field_path
 
 RETRY_CONDITIONS = (
     "connect-failure",
@@ -71,7 +68,7 @@ def check_policies(check: Check, path: Path, policies: RoutePolicies) -> None:
     if isinstance(policies.cache, Cache):
         _check_cache(check, (*path, "cache"), policies.cache)
     if isinstance(policies.transform, Transform):
-        _check_transform(check, (*path, "transform"), policies.transform)
+        check_transform(check, (*path, "transform"), policies.transform)
     if isinstance(policies.deprecation, Deprecation):
         _check_deprecation(check, (*path, "deprecation"), policies.deprecation)
     if policies.shadow:
@@ -229,36 +226,6 @@ def _check_cache(check: Check, path: Path, cache: Cache) -> None:
         for place, name in enumerate((query.allow if query.allow is not None else query.ignore) or ()):
             if fault := parameter_fault(name):
                 check.report.fault((*path, "query", kind, place), f"{name!r} {fault}")
-
-
-def _check_transform(check: Check, path: Path, transform: Transform) -> None:
-    for side, message in (("request", transform.request), ("response", transform.response)):
-        _check_message(check, (*path, side), message)
-
-
-def _check_message(check: Check, path: Path, message: MessageTransform) -> None:
-    headers = (*path, "headers")
-    check_headers(check, (*headers, "set"), message.headers.set)
-    check_headers(check, (*headers, "add"), message.headers.add)
-    for place, name in enumerate(message.headers.remove):
-        if fault := settable_header_fault(name):
-            check.report.fault((*headers, "remove", place), fault)
-    for place, operation in enumerate(message.body):
-        for number, field in enumerate(operation.fields):
-            try:
-                field_path(field)
-            except ValueError as error:
-                check.report.fault((*path, "body", place, "fields", number), str(error))
-
-
-def check_headers(check: Check, path: Path, headers: Mapping[str, str]) -> None:
-    """Report headers that cannot be set, and values that cannot be sent."""
-    first: dict[str, str] = {}
-    for name, value in headers.items():
-        if fault := settable_header_fault(name) or header_value_fault(value):
-            check.report.fault((*path, name), fault)
-        if first.setdefault(name.lower(), name) != name:
-            check.report.fault((*path, name), f"is the same header as {first[name.lower()]} (case does not count)")
 
 
 def _check_deprecation(check: Check, path: Path, deprecation: Deprecation) -> None:

@@ -9,7 +9,8 @@ from control_plane.config.effective import (
     serving_listeners,
 )
 from control_plane.config.faults import Path
-from control_plane.config.model.routes import Cache, Match, Redirect, Route, StringMatch, Transform
+from control_plane.config.model.routes import Cache, Match, Redirect, Route, StringMatch
+from control_plane.config.model.transform import Transform
 from control_plane.config.rules.forms import (
     header_fault,
     host_pattern_fault,
@@ -22,8 +23,9 @@ from control_plane.config.rules.forms import (
     unreachable_path_fault,
 )
 from control_plane.config.rules.limits import impossible_key
-from control_plane.config.rules.policies import check_headers, check_policies
+from control_plane.config.rules.policies import check_policies
 from control_plane.config.rules.report import Check, at_most_one, exactly_one
+from control_plane.config.rules.transforms import check_effective_transform, check_headers
 
 _TARGETS = ("backends", "service", "direct_response", "redirect")
 _REDIRECT_STATUS = (301, 302, 303, 307, 308)
@@ -188,6 +190,7 @@ def _check_whole(check: Check, path: Path, route: Route, effective: EffectiveRou
     _check_limits(check, path, effective)
     _check_cache(check, path, route, effective)
     _check_stream(check, path, route, effective)
+    check_effective_transform(check, path, effective)
     _check_prefix_rewrite(check, path, effective)
     _warn_unlimited(check, path, effective)
 
@@ -265,6 +268,7 @@ def _check_stream(check: Check, path: Path, route: Route, effective: EffectiveRo
         check.report.fault((*path, "cache"), f"streams are never cached, and {why} (a timeout, or no cache)")
     if isinstance(route.transform, Transform):
         for side, message in (("request", route.transform.request), ("response", route.transform.response)):
-            if message.body:
-                text = f"streams' bodies are never transformed, and {why} (a timeout, or headers alone)"
-                check.report.fault((*path, "transform", side, "body"), text)
+            for key, said in (("body", message.body), ("validate", message.validation)):
+                if said:
+                    text = f"streams' bodies are never transformed, and {why} (a timeout, or headers alone)"
+                    check.report.fault((*path, "transform", side, key), text)

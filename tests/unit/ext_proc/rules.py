@@ -5,7 +5,9 @@ from typing import Any
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.fields import format_http_date
 from ext_proc.cache.storing import Storable, entry, judge
+from policy.fields import fields
 from policy.processing import CacheRules, HeaderChanges, Processing, Scope
+from policy.transforms import Redact, Rules, Transform, with_reads
 
 NOW = 1_700_000_000.0
 DATE = format_http_date(NOW)
@@ -35,9 +37,13 @@ def processing(cache: CacheRules | None = None, **changes: Any) -> Processing:
         "cache": cache,
         "request": HeaderChanges(),
         "response": HeaderChanges(),
-        "redact": (),
     }
     return Processing(**(values | changes))
+
+
+def redacting(*names: str) -> Transform:
+    """Of responses."""
+    return with_reads(Transform(response=Rules(body=(Redact(fields(names)),))))
 
 
 def stored(

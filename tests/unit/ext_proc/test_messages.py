@@ -56,7 +56,9 @@ def test_request_headers_are_joined_and_octets_survive() -> None:
     message = request(x_a=b"1", x_b=b"\xe4")
     message.request_headers.headers.headers.add(key="x-a", raw_value=b"2")
 
-    assert RequestStart({"x-a": "1, 2", "x-b": "ä"}, "") == messages.read(message.SerializeToString())
+    assert RequestStart({"x-a": "1, 2", "x-b": "ä"}, "", end_of_stream=False) == messages.read(
+        message.SerializeToString()
+    )
 
 
 FIELD_NAMES = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)
@@ -91,10 +93,26 @@ def test_the_identity_is_what_ext_authz_proved() -> None:
     """And nothing that comes from elsewhere."""
     message = request(x_identity=b"mallory")
     message.metadata_context.filter_metadata["other"].fields["identity"].string_value = "mallory"
-    assert RequestStart({"x-identity": "mallory"}, "") == messages.read(message.SerializeToString())
+    assert RequestStart({"x-identity": "mallory"}, "", end_of_stream=False) == messages.read(
+        message.SerializeToString()
+    )
     message.metadata_context.filter_metadata["envoy.filters.http.ext_authz"].fields["identity"].string_value = "alice"
 
-    assert RequestStart({"x-identity": "mallory"}, "alice") == messages.read(message.SerializeToString())
+    alice = RequestStart({"x-identity": "mallory"}, "alice", end_of_stream=False)
+    assert alice == messages.read(message.SerializeToString())
+
+
+def test_claims_are_those_that_ext_authz_tells() -> None:
+    """Each by its name, as text."""
+    message = request(x_a=b"1")
+    message.metadata_context.filter_metadata["other"].fields["claim:sub"].string_value = "mallory"
+    told = message.metadata_context.filter_metadata["envoy.filters.http.ext_authz"].fields
+    told["claim:sub"].string_value = "alice"
+    told["user"].string_value = "bob"
+    event = messages.read(message.SerializeToString())
+
+    assert isinstance(event, RequestStart)
+    assert {"sub": "alice"} == event.claims
 
 
 @pytest.mark.parametrize(
@@ -198,7 +216,7 @@ def test_forward_asks_for_the_response_only_if_it_is_watched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "mode"), [(BodyMode.STREAMED, ProcessingMode.STREAMED), (BodyMode.WHOLE, ProcessingMode.BUFFERED)]
+    ("body", "mode"), [(BodyMode.STREAMED, ProcessingMode.STREAMED), (BodyMode.WHOLE, ProcessingMode.BUFFERED_PARTIAL)]
 )
 def test_bodies_are_asked_for_with_trailers(body: BodyMode, mode: int) -> None:
     """A body with trailers has no last chunk."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/gateway/policy/v1/authz.proto\x12\x1bmeetinity.gateway.policy.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd7\x02\n\x0b\x41uthzPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x43\n\x0e\x61uthentication\x18\x02 \x01(\x0b\x32+.meetinity.gateway.policy.v1.Authentication\x12\x30\n\x02ip\x18\x03 \x03(\x0b\x32$.meetinity.gateway.policy.v1.IpRules\x12;\n\x0brate_limits\x18\x04 \x03(\x0b\x32&.meetinity.gateway.policy.v1.RateLimit\x12\x18\n\x10identity_headers\x18\x05 \x03(\t\x12\x0e\n\x06shadow\x18\x06 \x01(\x08\x12\x41\n\x10rate_limit_store\x18\x07 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\x12\x19\n\x11rate_limit_domain\x18\x08 \x01(\t\"0\n\nRedisStore\x12\x12\n\nurl_secret\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\xb2\x02\n\x0e\x41uthentication\x12L\n\x0b\x63ombination\x18\x01 \x01(\x0e\x32\x37.meetinity.gateway.policy.v1.Authentication.Combination\x12\x34\n\x07methods\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Method\x12\x10\n\x08optional\x18\x03 \x01(\x08\x12\x46\n\x0frequired_claims\x18\x04 \x03(\x0b\x32-.meetinity.gateway.policy.v1.ClaimRequirement\"B\n\x0b\x43ombination\x12\x1b\n\x17\x43OMBINATION_UNSPECIFIED\x10\x00\x12\n\n\x06\x41NY_OF\x10\x01\x12\n\n\x06\x41LL_OF\x10\x02\"1\n\x10\x43laimRequirement\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\xd0\x01\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x03jwt\x18\x02 \x01(\x0b\x32(.meetinity.gateway.policy.v1.JwtProviderH\x00\x12\x38\n\x08\x61pi_keys\x18\x03 \x01(\x0b\x32$.meetinity.gateway.policy.v1.ApiKeysH\x00\x12=\n\nsignatures\x18\x04 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.SignaturesH\x00\x42\x06\n\x04kind\"O\n\x10\x43redentialSource\x12\x10\n\x06header\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x63ookie\x18\x02 \x01(\tH\x00\x12\x0f\n\x05query\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\",\n\x0b\x43laimHeader\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0e\n\x06header\x18\x02 \x01(\t\"\xa1\x04\n\x0bJwtProvider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x11\n\taudiences\x18\x03 \x03(\t\x12\x12\n\nalgorithms\x18\x04 \x03(\t\x12\x12\n\x08jwks_url\x18\x05 \x01(\tH\x00\x12\x18\n\x0eoidc_discovery\x18\x06 \x01(\x08H\x00\x12\x15\n\x0bjwks_secret\x18\x07 \x01(\tH\x00\x12\x17\n\rshared_secret\x18\x08 \x01(\tH\x00\x12>\n\x07sources\x18\t \x03(\x0b\x32-.meetinity.gateway.policy.v1.CredentialSource\x12)\n\x06leeway\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_lifetime\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0frequired_claims\x18\x0c \x03(\t\x12@\n\x0e\x66orward_claims\x18\r \x03(\x0b\x32(.meetinity.gateway.policy.v1.ClaimHeader\x12\x0f\n\x07\x66orward\x18\x0e \x01(\x08\x12\x1c\n\x14revocation_redis_key\x18\x0f \x01(\t\x12\x41\n\x10revocation_store\x18\x10 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStoreB\x06\n\x04keys\"\xbe\x01\n\x07\x41piKeys\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\x06source\x18\x02 \x01(\x0b\x32-.meetinity.gateway.policy.v1.CredentialSource\x12\x13\n\x0bkeys_secret\x18\x03 \x01(\t\x12\x0f\n\x07\x66orward\x18\x04 \x01(\x08\x12@\n\x0e\x66orward_claims\x18\x05 \x03(\x0b\x32(.meetinity.gateway.policy.v1.ClaimHeader\"\xb7\x01\n\nSignatures\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lients_secret\x18\x02 \x01(\t\x12-\n\nclock_skew\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0esigned_headers\x18\x04 \x03(\t\x12<\n\x0bnonce_store\x18\x05 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\"&\n\x07IpRules\x12\r\n\x05\x61llow\x18\x01 \x03(\t\x12\x0c\n\x04\x64\x65ny\x18\x02 \x03(\t\"\x93\x01\n\x08LimitKey\x12\x0e\n\x04user\x18\x01 \x01(\x08H\x00\x12\x11\n\x07\x61pi_key\x18\x02 \x01(\x08H\x00\x12\x13\n\tclient_ip\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05route\x18\x04 \x01(\x08H\x00\x12\x10\n\x06header\x18\x05 \x01(\tH\x00\x12\x0f\n\x05\x63laim\x18\x06 \x01(\tH\x00\x12\x13\n\tattribute\x18\x07 \x01(\tH\x00\x42\x06\n\x04kind\"@\n\x04Rate\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x97\x04\n\tRateLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04rate\x18\x02 \x01(\x0b\x32!.meetinity.gateway.policy.v1.Rate\x12\r\n\x05\x62urst\x18\x03 \x01(\x04\x12\x32\n\x03key\x18\x04 \x03(\x0b\x32%.meetinity.gateway.policy.v1.LimitKey\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x04\x12\x0e\n\x06shadow\x18\x06 \x01(\x08\x12K\n\x0eon_store_error\x18\x07 \x01(\x0e\x32\x33.meetinity.gateway.policy.v1.RateLimit.OnStoreError\x12\x14\n\x0c\x62y_attribute\x18\x08 \x01(\t\x12\x45\n\x08\x62y_value\x18\t \x03(\x0b\x32\x33.meetinity.gateway.policy.v1.RateLimit.ByValueEntry\x12\x1d\n\x15\x62\x65\x66ore_authentication\x18\n \x01(\x08\x1aQ\n\x0c\x42yValueEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.meetinity.gateway.policy.v1.Rate:\x02\x38\x01\"N\n\x0cOnStoreError\x12\x1e\n\x1aON_STORE_ERROR_UNSPECIFIED\x10\x00\x12\t\n\x05LOCAL\x10\x01\x12\t\n\x05\x41LLOW\x10\x02\x12\x08\n\x04\x44\x45NY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/gateway/policy/v1/authz.proto\x12\x1bmeetinity.gateway.policy.v1\x1a\x1egoogle/protobuf/duration.proto\"\xec\x02\n\x0b\x41uthzPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x43\n\x0e\x61uthentication\x18\x02 \x01(\x0b\x32+.meetinity.gateway.policy.v1.Authentication\x12\x30\n\x02ip\x18\x03 \x03(\x0b\x32$.meetinity.gateway.policy.v1.IpRules\x12;\n\x0brate_limits\x18\x04 \x03(\x0b\x32&.meetinity.gateway.policy.v1.RateLimit\x12\x18\n\x10identity_headers\x18\x05 \x03(\t\x12\x0e\n\x06shadow\x18\x06 \x01(\x08\x12\x41\n\x10rate_limit_store\x18\x07 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\x12\x19\n\x11rate_limit_domain\x18\x08 \x01(\t\x12\x13\n\x0btold_claims\x18\t \x03(\t\"0\n\nRedisStore\x12\x12\n\nurl_secret\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\xb2\x02\n\x0e\x41uthentication\x12L\n\x0b\x63ombination\x18\x01 \x01(\x0e\x32\x37.meetinity.gateway.policy.v1.Authentication.Combination\x12\x34\n\x07methods\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Method\x12\x10\n\x08optional\x18\x03 \x01(\x08\x12\x46\n\x0frequired_claims\x18\x04 \x03(\x0b\x32-.meetinity.gateway.policy.v1.ClaimRequirement\"B\n\x0b\x43ombination\x12\x1b\n\x17\x43OMBINATION_UNSPECIFIED\x10\x00\x12\n\n\x06\x41NY_OF\x10\x01\x12\n\n\x06\x41LL_OF\x10\x02\"1\n\x10\x43laimRequirement\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\xd0\x01\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x03jwt\x18\x02 \x01(\x0b\x32(.meetinity.gateway.policy.v1.JwtProviderH\x00\x12\x38\n\x08\x61pi_keys\x18\x03 \x01(\x0b\x32$.meetinity.gateway.policy.v1.ApiKeysH\x00\x12=\n\nsignatures\x18\x04 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.SignaturesH\x00\x42\x06\n\x04kind\"O\n\x10\x43redentialSource\x12\x10\n\x06header\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x63ookie\x18\x02 \x01(\tH\x00\x12\x0f\n\x05query\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\",\n\x0b\x43laimHeader\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0e\n\x06header\x18\x02 \x01(\t\"\xa1\x04\n\x0bJwtProvider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x11\n\taudiences\x18\x03 \x03(\t\x12\x12\n\nalgorithms\x18\x04 \x03(\t\x12\x12\n\x08jwks_url\x18\x05 \x01(\tH\x00\x12\x18\n\x0eoidc_discovery\x18\x06 \x01(\x08H\x00\x12\x15\n\x0bjwks_secret\x18\x07 \x01(\tH\x00\x12\x17\n\rshared_secret\x18\x08 \x01(\tH\x00\x12>\n\x07sources\x18\t \x03(\x0b\x32-.meetinity.gateway.policy.v1.CredentialSource\x12)\n\x06leeway\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_lifetime\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0frequired_claims\x18\x0c \x03(\t\x12@\n\x0e\x66orward_claims\x18\r \x03(\x0b\x32(.meetinity.gateway.policy.v1.ClaimHeader\x12\x0f\n\x07\x66orward\x18\x0e \x01(\x08\x12\x1c\n\x14revocation_redis_key\x18\x0f \x01(\t\x12\x41\n\x10revocation_store\x18\x10 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStoreB\x06\n\x04keys\"\xbe\x01\n\x07\x41piKeys\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\x06source\x18\x02 \x01(\x0b\x32-.meetinity.gateway.policy.v1.CredentialSource\x12\x13\n\x0bkeys_secret\x18\x03 \x01(\t\x12\x0f\n\x07\x66orward\x18\x04 \x01(\x08\x12@\n\x0e\x66orward_claims\x18\x05 \x03(\x0b\x32(.meetinity.gateway.policy.v1.ClaimHeader\"\xb7\x01\n\nSignatures\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lients_secret\x18\x02 \x01(\t\x12-\n\nclock_skew\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0esigned_headers\x18\x04 \x03(\t\x12<\n\x0bnonce_store\x18\x05 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\"&\n\x07IpRules\x12\r\n\x05\x61llow\x18\x01 \x03(\t\x12\x0c\n\x04\x64\x65ny\x18\x02 \x03(\t\"\x93\x01\n\x08LimitKey\x12\x0e\n\x04user\x18\x01 \x01(\x08H\x00\x12\x11\n\x07\x61pi_key\x18\x02 \x01(\x08H\x00\x12\x13\n\tclient_ip\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05route\x18\x04 \x01(\x08H\x00\x12\x10\n\x06header\x18\x05 \x01(\tH\x00\x12\x0f\n\x05\x63laim\x18\x06 \x01(\tH\x00\x12\x13\n\tattribute\x18\x07 \x01(\tH\x00\x42\x06\n\x04kind\"@\n\x04Rate\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x97\x04\n\tRateLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04rate\x18\x02 \x01(\x0b\x32!.meetinity.gateway.policy.v1.Rate\x12\r\n\x05\x62urst\x18\x03 \x01(\x04\x12\x32\n\x03key\x18\x04 \x03(\x0b\x32%.meetinity.gateway.policy.v1.LimitKey\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x04\x12\x0e\n\x06shadow\x18\x06 \x01(\x08\x12K\n\x0eon_store_error\x18\x07 \x01(\x0e\x32\x33.meetinity.gateway.policy.v1.RateLimit.OnStoreError\x12\x14\n\x0c\x62y_attribute\x18\x08 \x01(\t\x12\x45\n\x08\x62y_value\x18\t \x03(\x0b\x32\x33.meetinity.gateway.policy.v1.RateLimit.ByValueEntry\x12\x1d\n\x15\x62\x65\x66ore_authentication\x18\n \x01(\x08\x1aQ\n\x0c\x42yValueEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.meetinity.gateway.policy.v1.Rate:\x02\x38\x01\"N\n\x0cOnStoreError\x12\x1e\n\x1aON_STORE_ERROR_UNSPECIFIED\x10\x00\x12\t\n\x05LOCAL\x10\x01\x12\t\n\x05\x41LLOW\x10\x02\x12\x08\n\x04\x44\x45NY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,37 +35,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATELIMIT_BYVALUEENTRY']._loaded_options = None
   _globals['_RATELIMIT_BYVALUEENTRY']._serialized_options = b'8\001'
   _globals['_AUTHZPOLICY']._serialized_start=102
-  _globals['_AUTHZPOLICY']._serialized_end=445
-  _globals['_REDISSTORE']._serialized_start=447
-  _globals['_REDISSTORE']._serialized_end=495
-  _globals['_AUTHENTICATION']._serialized_start=498
-  _globals['_AUTHENTICATION']._serialized_end=804
-  _globals['_AUTHENTICATION_COMBINATION']._serialized_start=738
-  _globals['_AUTHENTICATION_COMBINATION']._serialized_end=804
-  _globals['_CLAIMREQUIREMENT']._serialized_start=806
-  _globals['_CLAIMREQUIREMENT']._serialized_end=855
-  _globals['_METHOD']._serialized_start=858
-  _globals['_METHOD']._serialized_end=1066
-  _globals['_CREDENTIALSOURCE']._serialized_start=1068
-  _globals['_CREDENTIALSOURCE']._serialized_end=1147
-  _globals['_CLAIMHEADER']._serialized_start=1149
-  _globals['_CLAIMHEADER']._serialized_end=1193
-  _globals['_JWTPROVIDER']._serialized_start=1196
-  _globals['_JWTPROVIDER']._serialized_end=1741
-  _globals['_APIKEYS']._serialized_start=1744
-  _globals['_APIKEYS']._serialized_end=1934
-  _globals['_SIGNATURES']._serialized_start=1937
-  _globals['_SIGNATURES']._serialized_end=2120
-  _globals['_IPRULES']._serialized_start=2122
-  _globals['_IPRULES']._serialized_end=2160
-  _globals['_LIMITKEY']._serialized_start=2163
-  _globals['_LIMITKEY']._serialized_end=2310
-  _globals['_RATE']._serialized_start=2312
-  _globals['_RATE']._serialized_end=2376
-  _globals['_RATELIMIT']._serialized_start=2379
-  _globals['_RATELIMIT']._serialized_end=2914
-  _globals['_RATELIMIT_BYVALUEENTRY']._serialized_start=2753
-  _globals['_RATELIMIT_BYVALUEENTRY']._serialized_end=2834
-  _globals['_RATELIMIT_ONSTOREERROR']._serialized_start=2836
-  _globals['_RATELIMIT_ONSTOREERROR']._serialized_end=2914
+  _globals['_AUTHZPOLICY']._serialized_end=466
+  _globals['_REDISSTORE']._serialized_start=468
+  _globals['_REDISSTORE']._serialized_end=516
+  _globals['_AUTHENTICATION']._serialized_start=519
+  _globals['_AUTHENTICATION']._serialized_end=825
+  _globals['_AUTHENTICATION_COMBINATION']._serialized_start=759
+  _globals['_AUTHENTICATION_COMBINATION']._serialized_end=825
+  _globals['_CLAIMREQUIREMENT']._serialized_start=827
+  _globals['_CLAIMREQUIREMENT']._serialized_end=876
+  _globals['_METHOD']._serialized_start=879
+  _globals['_METHOD']._serialized_end=1087
+  _globals['_CREDENTIALSOURCE']._serialized_start=1089
+  _globals['_CREDENTIALSOURCE']._serialized_end=1168
+  _globals['_CLAIMHEADER']._serialized_start=1170
+  _globals['_CLAIMHEADER']._serialized_end=1214
+  _globals['_JWTPROVIDER']._serialized_start=1217
+  _globals['_JWTPROVIDER']._serialized_end=1762
+  _globals['_APIKEYS']._serialized_start=1765
+  _globals['_APIKEYS']._serialized_end=1955
+  _globals['_SIGNATURES']._serialized_start=1958
+  _globals['_SIGNATURES']._serialized_end=2141
+  _globals['_IPRULES']._serialized_start=2143
+  _globals['_IPRULES']._serialized_end=2181
+  _globals['_LIMITKEY']._serialized_start=2184
+  _globals['_LIMITKEY']._serialized_end=2331
+  _globals['_RATE']._serialized_start=2333
+  _globals['_RATE']._serialized_end=2397
+  _globals['_RATELIMIT']._serialized_start=2400
+  _globals['_RATELIMIT']._serialized_end=2935
+  _globals['_RATELIMIT_BYVALUEENTRY']._serialized_start=2774
+  _globals['_RATELIMIT_BYVALUEENTRY']._serialized_end=2855
+  _globals['_RATELIMIT_ONSTOREERROR']._serialized_start=2857
+  _globals['_RATELIMIT_ONSTOREERROR']._serialized_end=2935
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuthzPolicy(_message.Message):
-    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers", "shadow", "rate_limit_store", "rate_limit_domain")
+    __slots__ = ("name", "authentication", "ip", "rate_limits", "identity_headers", "shadow", "rate_limit_store", "rate_limit_domain", "told_claims")
     NAME_FIELD_NUMBER: _ClassVar[int]
     AUTHENTICATION_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class AuthzPolicy(_message.Message):
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     RATE_LIMIT_STORE_FIELD_NUMBER: _ClassVar[int]
     RATE_LIMIT_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    TOLD_CLAIMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     authentication: Authentication
     ip: _containers.RepeatedCompositeFieldContainer[IpRules]
@@ -28,7 +29,8 @@ class AuthzPolicy(_message.Message):
     shadow: bool
     rate_limit_store: RedisStore
     rate_limit_domain: str
-    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ..., shadow: _Optional[bool] = ..., rate_limit_store: _Optional[_Union[RedisStore, _Mapping]] = ..., rate_limit_domain: _Optional[str] = ...) -> None: ...
+    told_claims: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., ip: _Optional[_Iterable[_Union[IpRules, _Mapping]]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., identity_headers: _Optional[_Iterable[str]] = ..., shadow: _Optional[bool] = ..., rate_limit_store: _Optional[_Union[RedisStore, _Mapping]] = ..., rate_limit_domain: _Optional[str] = ..., told_claims: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RedisStore(_message.Message):
     __slots__ = ("url_secret", "prefix")

@@ -26,7 +26,7 @@ from protos.gateway.policy.v1 import authz_pb2 as protos_dot_gateway_dot_policy_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)protos/gateway/policy/v1/processing.proto\x12\x1bmeetinity.gateway.policy.v1\x1a$protos/gateway/policy/v1/authz.proto\x1a\x1egoogle/protobuf/duration.proto\"\x80\x02\n\x10ProcessingPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x37\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32(.meetinity.gateway.policy.v1.CachePolicy\x12>\n\x07request\x18\x04 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12?\n\x08response\x18\x05 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12\x13\n\x0binvalidates\x18\x06 \x01(\x08\"\xca\x04\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04vary\x18\x02 \x03(\t\x12=\n\x05scope\x18\x03 \x01(\x0e\x32..meetinity.gateway.policy.v1.CachePolicy.Scope\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x39\n\x16stale_while_revalidate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estale_if_error\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x44\n\toverrides\x18\x07 \x03(\x0e\x32\x31.meetinity.gateway.policy.v1.CachePolicy.Override\x12\x36\n\x05store\x18\x08 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\x12;\n\x05query\x18\t \x01(\x0b\x32,.meetinity.gateway.policy.v1.QueryParameters\"4\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\"O\n\x08Override\x12\x18\n\x14OVERRIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08NO_STORE\x10\x01\x12\x0b\n\x07PRIVATE\x10\x02\x12\x0e\n\nSET_COOKIE\x10\x03\"\x96\x01\n\x0fQueryParameters\x12?\n\x04kind\x18\x01 \x01(\x0e\x32\x31.meetinity.gateway.policy.v1.QueryParameters.Kind\x12\r\n\x05names\x18\x02 \x03(\t\"3\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05\x41LLOW\x10\x01\x12\n\n\x06IGNORE\x10\x02\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xd8\x01\n\x10MessageTransform\x12\x16\n\x0eremove_headers\x18\x01 \x03(\t\x12\x38\n\x0bset_headers\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x0b\x61\x64\x64_headers\x18\x03 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x04\x62ody\x18\x04 \x03(\x0b\x32*.meetinity.gateway.policy.v1.BodyOperation\"N\n\rBodyOperation\x12\x35\n\x06redact\x18\x01 \x01(\x0b\x32#.meetinity.gateway.policy.v1.RedactH\x00\x42\x06\n\x04kind\"\x18\n\x06Redact\x12\x0e\n\x06\x66ields\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)protos/gateway/policy/v1/processing.proto\x12\x1bmeetinity.gateway.policy.v1\x1a$protos/gateway/policy/v1/authz.proto\x1a\x1egoogle/protobuf/duration.proto\"\x89\x03\n\x10ProcessingPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x37\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32(.meetinity.gateway.policy.v1.CachePolicy\x12>\n\x07request\x18\x04 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12?\n\x08response\x18\x05 \x01(\x0b\x32-.meetinity.gateway.policy.v1.MessageTransform\x12\x13\n\x0binvalidates\x18\x06 \x01(\x08\x12\x16\n\x0emax_body_bytes\x18\x07 \x01(\x04\x12\x17\n\x0fpass_unreadable\x18\x08 \x01(\x08\x12\x17\n\x0fpath_parameters\x18\t \x01(\t\x12=\n\x07openapi\x18\n \x03(\x0b\x32,.meetinity.gateway.policy.v1.OpenApiDocument\"\xca\x04\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04vary\x18\x02 \x03(\t\x12=\n\x05scope\x18\x03 \x01(\x0e\x32..meetinity.gateway.policy.v1.CachePolicy.Scope\x12\x16\n\x0emax_body_bytes\x18\x04 \x01(\x04\x12\x39\n\x16stale_while_revalidate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estale_if_error\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x44\n\toverrides\x18\x07 \x03(\x0e\x32\x31.meetinity.gateway.policy.v1.CachePolicy.Override\x12\x36\n\x05store\x18\x08 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.RedisStore\x12;\n\x05query\x18\t \x01(\x0b\x32,.meetinity.gateway.policy.v1.QueryParameters\"4\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\"O\n\x08Override\x12\x18\n\x14OVERRIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08NO_STORE\x10\x01\x12\x0b\n\x07PRIVATE\x10\x02\x12\x0e\n\nSET_COOKIE\x10\x03\"\x96\x01\n\x0fQueryParameters\x12?\n\x04kind\x18\x01 \x01(\x0e\x32\x31.meetinity.gateway.policy.v1.QueryParameters.Kind\x12\r\n\x05names\x18\x02 \x03(\t\"3\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05\x41LLOW\x10\x01\x12\n\n\x06IGNORE\x10\x02\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\"\n\x06Rename\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"\x9a\x03\n\x10MessageTransform\x12\x16\n\x0eremove_headers\x18\x01 \x03(\t\x12\x38\n\x0bset_headers\x18\x02 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x0b\x61\x64\x64_headers\x18\x03 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x38\n\x04\x62ody\x18\x04 \x03(\x0b\x32*.meetinity.gateway.policy.v1.BodyOperation\x12;\n\x0erename_headers\x18\x05 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Rename\x12:\n\x05query\x18\x06 \x01(\x0b\x32+.meetinity.gateway.policy.v1.QueryTransform\x12\x0c\n\x04path\x18\x07 \x01(\t\x12\x39\n\x08validate\x18\x08 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.Validation\"\xb9\x01\n\x0eQueryTransform\x12\x33\n\x06rename\x18\x01 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Rename\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x30\n\x03set\x18\x03 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\x30\n\x03\x61\x64\x64\x18\x04 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\"L\n\nValidation\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x19\n\x11pass_undocumented\x18\x03 \x01(\x08\"0\n\x0fOpenApiDocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xef\x03\n\rBodyOperation\x12\x35\n\x06redact\x18\x01 \x01(\x0b\x32#.meetinity.gateway.policy.v1.RedactH\x00\x12\x35\n\x03set\x18\x02 \x01(\x0b\x32&.meetinity.gateway.policy.v1.SetFieldsH\x00\x12;\n\x06remove\x18\x03 \x01(\x0b\x32).meetinity.gateway.policy.v1.RemoveFieldsH\x00\x12;\n\x06rename\x18\x04 \x01(\x0b\x32).meetinity.gateway.policy.v1.RenameFieldsH\x00\x12<\n\njson_patch\x18\x05 \x01(\x0b\x32&.meetinity.gateway.policy.v1.JsonPatchH\x00\x12>\n\x0bmerge_patch\x18\x06 \x01(\x0b\x32\'.meetinity.gateway.policy.v1.MergePatchH\x00\x12\x37\n\x07\x63onvert\x18\x07 \x01(\x0b\x32$.meetinity.gateway.policy.v1.ConvertH\x00\x12\x37\n\x07graphql\x18\x08 \x01(\x0b\x32$.meetinity.gateway.policy.v1.GraphQlH\x00\x42\x06\n\x04kind\"\x18\n\x06Redact\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\"\x1e\n\x0cRemoveFields\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\"C\n\x0cRenameFields\x12\x33\n\x06\x66ields\x18\x01 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Rename\"B\n\tSetFields\x12\x35\n\x06\x66ields\x18\x01 \x03(\x0b\x32%.meetinity.gateway.policy.v1.SetField\"\'\n\x08SetField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1f\n\tJsonPatch\x12\x12\n\noperations\x18\x01 \x01(\x0c\"\x1b\n\nMergePatch\x12\r\n\x05patch\x18\x01 \x01(\x0c\"\xa8\x01\n\x07\x43onvert\x12\x37\n\x02to\x18\x01 \x03(\x0e\x32+.meetinity.gateway.policy.v1.Convert.Format\x12\x10\n\x08xml_root\x18\x02 \x01(\t\x12\x14\n\x0c\x63sv_formulas\x18\x03 \x01(\x08\"<\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x08\n\x04JSON\x10\x01\x12\x07\n\x03XML\x10\x02\x12\x07\n\x03\x43SV\x10\x03\"\xef\x01\n\x07GraphQl\x12?\n\x08\x65nvelope\x18\x01 \x01(\x0e\x32-.meetinity.gateway.policy.v1.GraphQl.Envelope\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x36\n\tvariables\x18\x04 \x03(\x0b\x32#.meetinity.gateway.policy.v1.Header\x12\r\n\x05\x66ield\x18\x05 \x01(\t\":\n\x08\x45nvelope\x12\x18\n\x14\x45NVELOPE_UNSPECIFIED\x10\x00\x12\x08\n\x04WRAP\x10\x01\x12\n\n\x06UNWRAP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,51 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gateway.policy.v1.pr
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROCESSINGPOLICY']._serialized_start=145
-  _globals['_PROCESSINGPOLICY']._serialized_end=401
-  _globals['_CACHEPOLICY']._serialized_start=404
-  _globals['_CACHEPOLICY']._serialized_end=990
-  _globals['_CACHEPOLICY_SCOPE']._serialized_start=857
-  _globals['_CACHEPOLICY_SCOPE']._serialized_end=909
-  _globals['_CACHEPOLICY_OVERRIDE']._serialized_start=911
-  _globals['_CACHEPOLICY_OVERRIDE']._serialized_end=990
-  _globals['_QUERYPARAMETERS']._serialized_start=993
-  _globals['_QUERYPARAMETERS']._serialized_end=1143
-  _globals['_QUERYPARAMETERS_KIND']._serialized_start=1092
-  _globals['_QUERYPARAMETERS_KIND']._serialized_end=1143
-  _globals['_HEADER']._serialized_start=1145
-  _globals['_HEADER']._serialized_end=1182
-  _globals['_MESSAGETRANSFORM']._serialized_start=1185
-  _globals['_MESSAGETRANSFORM']._serialized_end=1401
-  _globals['_BODYOPERATION']._serialized_start=1403
-  _globals['_BODYOPERATION']._serialized_end=1481
-  _globals['_REDACT']._serialized_start=1483
-  _globals['_REDACT']._serialized_end=1507
+  _globals['_PROCESSINGPOLICY']._serialized_end=538
+  _globals['_CACHEPOLICY']._serialized_start=541
+  _globals['_CACHEPOLICY']._serialized_end=1127
+  _globals['_CACHEPOLICY_SCOPE']._serialized_start=994
+  _globals['_CACHEPOLICY_SCOPE']._serialized_end=1046
+  _globals['_CACHEPOLICY_OVERRIDE']._serialized_start=1048
+  _globals['_CACHEPOLICY_OVERRIDE']._serialized_end=1127
+  _globals['_QUERYPARAMETERS']._serialized_start=1130
+  _globals['_QUERYPARAMETERS']._serialized_end=1280
+  _globals['_QUERYPARAMETERS_KIND']._serialized_start=1229
+  _globals['_QUERYPARAMETERS_KIND']._serialized_end=1280
+  _globals['_HEADER']._serialized_start=1282
+  _globals['_HEADER']._serialized_end=1319
+  _globals['_RENAME']._serialized_start=1321
+  _globals['_RENAME']._serialized_end=1355
+  _globals['_MESSAGETRANSFORM']._serialized_start=1358
+  _globals['_MESSAGETRANSFORM']._serialized_end=1768
+  _globals['_QUERYTRANSFORM']._serialized_start=1771
+  _globals['_QUERYTRANSFORM']._serialized_end=1956
+  _globals['_VALIDATION']._serialized_start=1958
+  _globals['_VALIDATION']._serialized_end=2034
+  _globals['_OPENAPIDOCUMENT']._serialized_start=2036
+  _globals['_OPENAPIDOCUMENT']._serialized_end=2084
+  _globals['_BODYOPERATION']._serialized_start=2087
+  _globals['_BODYOPERATION']._serialized_end=2582
+  _globals['_REDACT']._serialized_start=2584
+  _globals['_REDACT']._serialized_end=2608
+  _globals['_REMOVEFIELDS']._serialized_start=2610
+  _globals['_REMOVEFIELDS']._serialized_end=2640
+  _globals['_RENAMEFIELDS']._serialized_start=2642
+  _globals['_RENAMEFIELDS']._serialized_end=2709
+  _globals['_SETFIELDS']._serialized_start=2711
+  _globals['_SETFIELDS']._serialized_end=2777
+  _globals['_SETFIELD']._serialized_start=2779
+  _globals['_SETFIELD']._serialized_end=2818
+  _globals['_JSONPATCH']._serialized_start=2820
+  _globals['_JSONPATCH']._serialized_end=2851
+  _globals['_MERGEPATCH']._serialized_start=2853
+  _globals['_MERGEPATCH']._serialized_end=2880
+  _globals['_CONVERT']._serialized_start=2883
+  _globals['_CONVERT']._serialized_end=3051
+  _globals['_CONVERT_FORMAT']._serialized_start=2991
+  _globals['_CONVERT_FORMAT']._serialized_end=3051
+  _globals['_GRAPHQL']._serialized_start=3054
+  _globals['_GRAPHQL']._serialized_end=3293
+  _globals['_GRAPHQL_ENVELOPE']._serialized_start=3235
+  _globals['_GRAPHQL_ENVELOPE']._serialized_end=3293
 # @@protoc_insertion_point(module_scope)
