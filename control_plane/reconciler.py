@@ -14,7 +14,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from control_plane.config.loading import Files, load
 from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.model.services import CalloutEndpoint
+from control_plane.config.model.services import Analytics, CalloutEndpoint
 from control_plane.config_file import Recording, Watch
 from control_plane.endpoints import Endpoint, Endpoints
 from control_plane.extra_resources import ExtraResourceError, extra_resources, with_extra
@@ -32,6 +32,7 @@ from control_plane.xds.store import Store
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
 
+ANALYTICS = "analytics"
 _PATIENCE_S = 5.0
 """A new configuration waits so long for what it newly needs of the cluster; then it is served without."""
 _ATTEMPTS = 3
@@ -125,7 +126,7 @@ class Reconciler:
             path: of gateway.yaml.
             environment: for `${NAME}` in it.
             last_good: where a good configuration is kept and looked for; None: nowhere.
-            callouts: endpoints that take the place of the configured ones, by "ext_authz" and "ext_proc".
+            callouts: endpoints that take the place of the configured ones, by "ext_authz", "ext_proc" and "analytics".
             discovery: what knows Kubernetes, running; without it Kubernetes services have no endpoints.
             claim: why the file may not be the gateway that it names.
         """
@@ -434,16 +435,27 @@ def _patched_assignments(gateway: Gateway) -> frozenset[str]:
 
 
 def with_callouts(gateway: Gateway, endpoints: Mapping[str, Endpoint]) -> Gateway:
-    """The gateway with these endpoints in place of those in its file, by "ext_authz" and "ext_proc"."""
-    changed = {}
-    for name, endpoint in endpoints.items():
-        callout = getattr(gateway.callouts, name)
-        fixed = CalloutEndpoint(
-            address=None if endpoint.address.startswith("/") else endpoint.address,
-            port=endpoint.port or None,
-            path=endpoint.address if endpoint.address.startswith("/") else None,
-        )
-        changed[name] = callout.model_copy(update={"endpoints": (fixed,), "kubernetes": None})
-    if not changed:
-        return gateway
-    return gateway.model_copy(update={"callouts": gateway.callouts.model_copy(update=changed)})
+    """The gateway with these endpoints in place of those in its file, by "ext_authz", "ext_proc" and "analytics".
+
+    A receiver for analytics switches it on, unless the file says `analytics: none`.
+    """
+    changed = {
+        name: getattr(gateway.callouts, name).model_copy(update=_only(endpoint))
+        for name, endpoint in endpoints.items()
+        if name != ANALYTICS
+    }
+    if changed:
+        gateway = gateway.model_copy(update={"callouts": gateway.callouts.model_copy(update=changed)})
+    if ANALYTICS in endpoints and gateway.analytics != "none":
+        gateway = gateway.model_copy(update={"analytics": Analytics().model_copy(update=_only(endpoints[ANALYTICS]))})
+    return gateway
+
+
+def _only(endpoint: Endpoint) -> dict[str, object]:
+    """What makes a callout lead to one endpoint."""
+    fixed = CalloutEndpoint(
+        address=None if endpoint.address.startswith("/") else endpoint.address,
+        port=endpoint.port or None,
+        path=endpoint.address if endpoint.address.startswith("/") else None,
+    )
+    return {"endpoints": (fixed,), "kubernetes": None}

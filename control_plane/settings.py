@@ -29,6 +29,8 @@ class Settings:
     ext_authz_endpoint: str
     """host:port or unix:/path that takes the place of the configured endpoints; "" leaves them."""
     ext_proc_endpoint: str
+    analytics_endpoint: str
+    """Who receives the access log of every gateway whose file does not forbid it; "" is who the file says, if any."""
     kubeconfig: str
     """"" uses the pod's service account, or KUBECONFIG."""
     config_map: Reference | None

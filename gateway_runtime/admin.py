@@ -1,10 +1,12 @@
 """The HTTP side of a process: /metrics, /healthz and /readyz, and whatever routes the process adds."""
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -12,6 +14,10 @@ from gateway_runtime.process import StartError
 
 Readiness = Callable[[], str | None]
 """None if the process is ready, else why not in a few words."""
+
+
+_OPEN = frozenset({"/healthz", "/readyz"})
+"""Probes have no token."""
 
 
 def admin_app(registry: CollectorRegistry, readiness: Readiness) -> web.Application:
@@ -34,6 +40,19 @@ def admin_app(registry: CollectorRegistry, readiness: Readiness) -> web.Applicat
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
     return app
+
+
+def token_wanted(token: str) -> Middleware:
+    """Every caller but probes needs `Authorization: Bearer <token>`."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get("Authorization", "").encode()
+        if request.path in _OPEN or hmac.compare_digest(sent, f"Bearer {token}".encode()):
+            return await handler(request)
+        return web.Response(status=401, text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
+
+    return check
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ def _commands() -> Iterator[tuple[str, Sequence[str]]]:
         yield " ".join(("gatewayctl", *words)), (*_GATEWAYCTL, *words)
     for process in ("control_plane", "ext_authz", "ext_proc"):
         yield f"python -m {process}", (sys.executable, "-m", process)
+    yield "python -m control_plane --role analytics", (sys.executable, "-m", "control_plane", "--role", "analytics")
 
 
 class _Command(Protocol):

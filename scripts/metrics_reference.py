@@ -11,6 +11,7 @@ PROCESSES = {
     "control_plane": "Port 18080.",
     "ext_authz": "Port 9101; each worker its own.",
     "ext_proc": "Port 9102; each worker its own.",
+    "analytics": "`python -m control_plane --role analytics`, port 9103.",
 }
 _HEAD = """# Metrics
 

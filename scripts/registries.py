@@ -1,6 +1,6 @@
 """Every metric of a process, as JSON: its real `main` runs until its registry is filled, and ends.
 
-python -m scripts.registries control_plane|ext_authz|ext_proc
+python -m scripts.registries control_plane|ext_authz|ext_proc|analytics
 """
 
 import json
@@ -26,6 +26,8 @@ services: {}
 routes: [{name: all, match: {path_prefix: /}, auth: none, direct_response: {status: 204}}]
 """
 NOWHERE = "127.0.0.1:0"
+MAIN = {"control_plane": "control_plane.main", "analytics": "control_plane.analytics.process"}
+"""Where it is not the package's __main__."""
 
 
 class Recorded(CollectorRegistry):
@@ -57,6 +59,8 @@ async def _shut_down() -> Never:
 
 
 def _arguments(process: str, folder: Path) -> list[str]:
+    if process == "analytics":
+        return ["--address", NOWHERE, "--http-address", NOWHERE, "--state-dir", str(folder)]
     if process != "control_plane":
         return ["--xds-address", NOWHERE, "--address", NOWHERE, "--admin-address", NOWHERE]
     config = folder / "gateway.yaml"
@@ -65,12 +69,12 @@ def _arguments(process: str, folder: Path) -> list[str]:
 
 
 def _run(process: str) -> None:
-    module = import_module(f"{process}.__main__")
+    module = import_module(MAIN.get(process, f"{process}.__main__"))
     vars(module).update(CollectorRegistry=Recorded, raise_on_signal=_shut_down)
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = [process, "--log-level", "error", *_arguments(process, Path(folder))]
         try:
-            if process == "control_plane":
+            if process in MAIN:
                 typer.run(module.main)
             else:
                 module.main()

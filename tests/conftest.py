@@ -52,6 +52,12 @@ def envoy_binary() -> str:
 
 
 @pytest.fixture(scope="session")
+def postgresql_programs() -> str:
+    """Folder of a real PostgreSQL's programs; for tests marked `postgresql`."""
+    return parts.postgresql(os.environ)
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> str:
     """Path of a real redis-server; for tests marked `redis`."""
     return parts.redis(os.environ)

@@ -72,12 +72,22 @@ def _tool(name: str, in_tools: Path, environment: Mapping[str, str]) -> str:
     return found
 
 
+def postgresql(environment: Mapping[str, str], installed: Path = Path("/usr/lib/postgresql")) -> str:
+    """Folder of postgres and initdb: that of PATH's initdb, or where Debian keeps them, the newest."""
+    found = shutil.which("initdb", path=environment.get("PATH", ""))
+    folders = [Path(found).parent] if found else sorted(installed.glob("*/bin"), reverse=True)
+    if not folders or not os.access(folders[0] / "postgres", os.X_OK):
+        raise MissingError("PostgreSQL is missing: install Debian's `postgresql`, or put its initdb on PATH")
+    return str(folders[0])
+
+
 PARTS = (
     Part("envoy", envoy),
     Part("redis", redis),
     Part("prometheus", prometheus),
     Part("locust", locust),
     Part("k6", k6),
+    Part("postgresql", postgresql),
 )
 
 

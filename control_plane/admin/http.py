@@ -1,11 +1,9 @@
 """The control plane's HTTP side: a status page and /api/status beside what every process has."""
 
-import hmac
 from collections.abc import Callable
 
 import orjson
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
 from control_plane.admin.cache import purge_handler
@@ -17,10 +15,7 @@ from control_plane.kubernetes.discovery import Discovery
 from control_plane.purges import Purges
 from control_plane.reconciler import Reconciler
 from control_plane.xds.store import Store
-from gateway_runtime.admin import admin_app
-
-_OPEN = frozenset({"/healthz", "/readyz"})
-"""Probes have no token."""
+from gateway_runtime.admin import admin_app, token_wanted
 
 
 def control_plane_app(
@@ -83,16 +78,5 @@ def control_plane_app(
     app.add_routes([web.post("/api/cache/purge", purge_handler(Purges(store)))])
     app.add_routes([web.get("/api/resources", api_resources), web.delete("/api/gateways/{name}", remove_gateway)])
     if token:
-        app.middlewares.append(_authenticated(token))
+        app.middlewares.append(token_wanted(token))
     return app
-
-
-def _authenticated(token: str) -> Middleware:
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        sent = request.headers.get("Authorization", "").encode()
-        if request.path in _OPEN or hmac.compare_digest(sent, f"Bearer {token}".encode()):
-            return await handler(request)
-        return web.Response(status=401, text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
-
-    return check

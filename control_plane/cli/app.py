@@ -13,6 +13,7 @@ from control_plane.cli.render import render
 from control_plane.cli.status import status
 from control_plane.cli.token import token
 from control_plane.cli.up import up
+from control_plane.cli.usage import usage
 from control_plane.cli.validate import validate
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.command()(diff)
 app.command()(explain)
 app.command()(bootstrap)
 app.command()(status)
+app.command()(usage)
 app.command()(token)
 app.add_typer(key, name="key")
 app.add_typer(cache, name="cache")

@@ -73,7 +73,7 @@ def _running(file: str, env_file: Path | None, server: str, token: str, new: "Ve
     old: Versions = orjson.loads(answer)["gateways"][gateway.name]
     discovered = {name for name, service in gateway.services.items() if service.kubernetes is not None}
     # `gatewayctl up` and flags put other endpoints in their place.
-    discovered |= {"callout:ext_authz", "callout:ext_proc"}
+    discovered |= {"callout:ext_authz", "callout:ext_proc", "analytics:access_log"}
     return _without(old, discovered), _without(new, discovered)
 
 

@@ -23,7 +23,7 @@ from control_plane.envoy_binary import CHECKOUT, EnvoyMissingError, find_envoy
 from control_plane.supervisor.conduct import Run, conduct
 from control_plane.supervisor.detach import detach
 from control_plane.supervisor.listening import taken
-from control_plane.supervisor.plan import Plan, demo_environment
+from control_plane.supervisor.plan import Plan, demo_environment, runs_analytics
 from control_plane.supervisor.ports import LOOPBACK, Ports, clashes, listener_bindings, own_bindings
 from control_plane.supervisor.state_dir import AlreadyRunningError, Lock, StateDir
 from control_plane.translate.bootstrap import BootstrapSettings, bootstrap
@@ -89,6 +89,7 @@ def _plan(request: Request, environment: Mapping[str, str]) -> Plan:
         envoy=envoy,
         bootstrap=str(StateDir(request.state_dir).bootstrap),
         state_dir=str(StateDir(request.state_dir).control_plane),
+        analytics_dir=str(StateDir(request.state_dir).analytics),
         environment=variables,
         log_format="console" if sys.stdout.isatty() and not request.detach else "auto",
     )
@@ -118,7 +119,8 @@ def _lock(state: StateDir) -> Lock:
 
 
 def _refuse_taken_ports(plan: Plan) -> None:
-    bindings = [*listener_bindings(plan.gateway), *own_bindings(plan.ports, plan.demo)]
+    own = own_bindings(plan.ports, plan.demo, analytics=runs_analytics(plan.gateway))
+    bindings = [*listener_bindings(plan.gateway), *own]
     if trouble := clashes(bindings) or taken(bindings):
         StateDir(Path(plan.bootstrap).parent).sweep()
         raise StartRefusedError("\n".join(trouble), 1)

@@ -38,9 +38,11 @@ def up(
     ext_authz_admin_port: Annotated[int, _port("Metrics of ext_authz", "GATEWAY_EXT_AUTHZ_ADMIN_PORT")] = 9101,
     ext_proc_port: Annotated[int, _port("ext_proc", "GATEWAY_EXT_PROC_PORT")] = 9002,
     ext_proc_admin_port: Annotated[int, _port("Metrics of ext_proc", "GATEWAY_EXT_PROC_ADMIN_PORT")] = 9102,
+    analytics_port: Annotated[int, _port("Analytics", "GATEWAY_ANALYTICS_PORT")] = 9003,
+    analytics_http_port: Annotated[int, _port("Usage report of analytics", "GATEWAY_ANALYTICS_HTTP_PORT")] = 9103,
     demo_port: Annotated[int, _port("First port of the demo upstreams", "GATEWAY_DEMO_PORT")] = 8101,
 ) -> None:
-    """Run control plane, ext_authz, ext_proc and Envoy on this machine, until Ctrl-C or `gatewayctl down`.
+    """Run control plane, ext_authz, ext_proc, analytics and Envoy on this machine, until Ctrl-C or `gatewayctl down`.
 
     Example: gatewayctl up -d -c gateway.yaml
     """
@@ -56,6 +58,8 @@ def up(
         ext_authz_admin=ext_authz_admin_port,
         ext_proc=ext_proc_port,
         ext_proc_admin=ext_proc_admin_port,
+        analytics=analytics_port,
+        analytics_http=analytics_http_port,
         demo=demo_port,
     )
     request = Request(config, state_dir, demo, envoy, env_file, ports, detach)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.model.services import KubernetesService
-from control_plane.translate.names import ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
+from control_plane.config.model.services import Analytics, KubernetesService
+from control_plane.translate.names import ANALYTICS_CLUSTER, ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
 
 
 class Kind(Enum):
@@ -70,6 +70,8 @@ def kubernetes_services(gateway: Gateway) -> Iterator[tuple[str, KubernetesServi
         yield EXT_PROC_CLUSTER, gateway.callouts.ext_proc.kubernetes
     if gateway.envoys is not None and gateway.envoys.kubernetes is not None:
         yield ENVOYS_CLUSTER, gateway.envoys.kubernetes
+    if isinstance(gateway.analytics, Analytics) and gateway.analytics.kubernetes is not None:
+        yield ANALYTICS_CLUSTER, gateway.analytics.kubernetes
 
 
 def kubernetes_secrets(gateway: Gateway) -> Iterator[tuple[str, str]]:

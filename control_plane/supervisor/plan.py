@@ -9,6 +9,7 @@ from control_plane.supervisor.processes import EnvoyDrain, HttpProbe, Probe, Pro
 
 CONTROL_PLANE = "control_plane"
 ENVOY = "envoy"
+ANALYTICS = "analytics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Plan:
     """Path of Envoy's bootstrap."""
     state_dir: str
     """Of the control plane: its last good configuration."""
+    analytics_dir: str
+    """Of analytics: what it has counted."""
     environment: Mapping[str, str]
     log_format: str
 
@@ -37,7 +40,15 @@ def demo_environment(first_port: int) -> dict[str, str]:
 def processes(plan: Plan) -> tuple[Process, ...]:
     """In the order in which their lines are coloured; Envoy comes last, when there is something to serve."""
     callouts = tuple(_callouts(plan))
-    return (_control_plane(plan), *callouts, *(_demos(plan) if plan.demo else ()), _envoy(plan))
+    analytics = (_analytics(plan),) if runs_analytics(plan.gateway) else ()
+    return (_control_plane(plan), *callouts, *analytics, *(_demos(plan) if plan.demo else ()), _envoy(plan))
+
+
+def runs_analytics(gateway: Gateway) -> bool:
+    """Unless the file switches it off, or names another receiver."""
+    return gateway.analytics is None or (
+        gateway.analytics != "none" and not gateway.analytics.model_fields_set & {"endpoints", "kubernetes"}
+    )
 
 
 def _control_plane(plan: Plan) -> Process:
@@ -60,6 +71,8 @@ def _callout_endpoints(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "--ext-authz-endpoint", f"{LOOPBACK}:{ports.ext_authz}"
     if not callouts.ext_proc.model_fields_set & {"endpoints", "kubernetes"}:
         yield "--ext-proc-endpoint", f"{LOOPBACK}:{ports.ext_proc}"
+    if runs_analytics(plan.gateway):
+        yield "--analytics-endpoint", f"{LOOPBACK}:{ports.analytics}"
 
 
 def _callouts(plan: Plan) -> Iterator[Process]:
@@ -76,6 +89,20 @@ def _callouts(plan: Plan) -> Iterator[Process]:
         }
         # Started at once, they would sit out their reconnect back-off while the control plane is still importing.
         yield _python(plan, name, name, flags, HttpProbe(admin_port), after=frozenset({CONTROL_PLANE}))
+
+
+def _analytics(plan: Plan) -> Process:
+    """No other waits for it, not even at the start: it is not needed to serve a request."""
+    ports = plan.ports
+    flags = {
+        "--role": ANALYTICS,
+        "--address": f"{LOOPBACK}:{ports.analytics}",
+        "--http-address": f"{LOOPBACK}:{ports.analytics_http}",
+        "--state-dir": plan.analytics_dir,
+        "--envoy-stats-port": str(ports.envoy_ready),
+        "--log-format": plan.log_format,
+    }
+    return _python(plan, ANALYTICS, CONTROL_PLANE, flags, HttpProbe(ports.analytics_http))
 
 
 def _demos(plan: Plan) -> Iterator[Process]:

@@ -21,6 +21,8 @@ class Ports:
     ext_authz_admin: int = 9101
     ext_proc: int = 9002
     ext_proc_admin: int = 9102
+    analytics: int = 9003
+    analytics_http: int = 9103
     demo: int = 8101
     """The first of as many as there are demo instances."""
 
@@ -62,7 +64,7 @@ def demo_ports(first: int) -> dict[DemoInstance, int]:
     return {instance: first + offset for offset, instance in enumerate(DEMO_INSTANCES)}
 
 
-def own_bindings(ports: Ports, demo: bool) -> Iterator[Binding]:
+def own_bindings(ports: Ports, demo: bool, *, analytics: bool = True) -> Iterator[Binding]:
     """Every address of our own processes."""
     yield Binding("xDS", LOOPBACK, ports.xds)
     yield Binding("control plane HTTP", LOOPBACK, ports.http)
@@ -72,6 +74,9 @@ def own_bindings(ports: Ports, demo: bool) -> Iterator[Binding]:
     yield Binding("ext_authz admin", LOOPBACK, ports.ext_authz_admin)
     yield Binding("ext_proc", LOOPBACK, ports.ext_proc)
     yield Binding("ext_proc admin", LOOPBACK, ports.ext_proc_admin)
+    if analytics:
+        yield Binding("analytics", LOOPBACK, ports.analytics)
+        yield Binding("analytics HTTP", LOOPBACK, ports.analytics_http)
     if demo:
         for instance, port in demo_ports(ports.demo).items():
             yield Binding(f"demo {instance.name}", LOOPBACK, port)

@@ -5,6 +5,7 @@ state.json   pids of all processes, addresses, the configuration file
 envoy.json   Envoy's bootstrap
 logs/        one file a process; these stay
 control-plane/   the last good configuration; stays
+analytics/       who used what (usage.sqlite); stays
 """
 
 import fcntl
@@ -46,6 +47,7 @@ class StateDir:
         self.logs = path / "logs"
         self.bootstrap = path / "envoy.json"
         self.control_plane = path / "control-plane"
+        self.analytics = path / "analytics"
         self._lock = path / "lock"
         self._state = path / "state.json"
 

@@ -6,6 +6,7 @@ from itertools import islice
 from control_plane.config.effective import EffectiveRoute, effective_routes
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import Listener
+from control_plane.supervisor.plan import runs_analytics
 from control_plane.supervisor.ports import LOOPBACK, WILDCARDS, Ports, demo_ports, listener_bindings, own_bindings
 
 EXAMPLES = 3
@@ -15,7 +16,7 @@ TokenFor = Callable[[str], str]
 
 def addresses(gateway: Gateway, ports: Ports, demo: bool) -> dict[str, str]:
     """host:port of everything that listens, by name."""
-    bindings = [*listener_bindings(gateway), *own_bindings(ports, demo)]
+    bindings = [*listener_bindings(gateway), *own_bindings(ports, demo, analytics=runs_analytics(gateway))]
     return {binding.name: f"{binding.address}:{binding.port}" for binding in bindings}
 
 
@@ -38,6 +39,8 @@ def _rows(gateway: Gateway, ports: Ports, demo: bool) -> Iterator[tuple[str, str
     yield "Envoy", f"http://{LOOPBACK}:{ports.envoy_ready}/ready  admin http://{LOOPBACK}:{ports.envoy_admin}/"
     yield "ext_authz", f"{LOOPBACK}:{ports.ext_authz}  metrics http://{LOOPBACK}:{ports.ext_authz_admin}/metrics"
     yield "ext_proc", f"{LOOPBACK}:{ports.ext_proc}  metrics http://{LOOPBACK}:{ports.ext_proc_admin}/metrics"
+    if runs_analytics(gateway):
+        yield "usage report", f"http://{LOOPBACK}:{ports.analytics_http}/"
     if demo:
         instances = (f"{instance.name} :{port}" for instance, port in demo_ports(ports.demo).items())
         yield "demo services", "  ".join(instances)

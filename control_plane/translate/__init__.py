@@ -11,6 +11,7 @@ from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
 from control_plane.endpoints import Endpoints
 from control_plane.snapshot import Resource, Snapshot
+from control_plane.translate.analytics import analytics_clusters
 from control_plane.translate.callouts import callout_clusters
 from control_plane.translate.clusters import clusters
 from control_plane.translate.endpoints import cluster_load_assignments
@@ -32,7 +33,8 @@ def translate(gateway: Gateway, endpoints: Endpoints, materials: Materials) -> S
     Args:
         gateway: a configuration without faults, so every reference in it resolves.
         endpoints: what discovery found, by the name of the Kubernetes service in gateway.yaml; those of a callout
-            under its cluster's name (`callout:ext_authz`, `callout:ext_proc`). What is missing has no endpoints.
+            under its cluster's name (`callout:ext_authz`, `callout:ext_proc`, `analytics:access_log`). What is missing
+            has no endpoints.
         materials: the content of every file and Secret that the configuration names.
 
     Raises:
@@ -47,7 +49,12 @@ def _resources(gateway: Gateway, endpoints: Endpoints, materials: Materials) -> 
     yield from secrets(gateway, materials)
     yield from known_policies.resources
     yield from tracing_resources(gateway)
-    for cluster in (*callout_clusters(), *otlp_clusters(gateway), *clusters(gateway, routes, materials)):
+    for cluster in (
+        *callout_clusters(),
+        *otlp_clusters(gateway),
+        *analytics_clusters(gateway),
+        *clusters(gateway, routes, materials),
+    ):
         yield Resource.of(cluster.name, cluster, kinds_of(gateway, cluster.name))
     for assignment in cluster_load_assignments(gateway, endpoints):
         yield Resource.of(assignment.cluster_name, assignment, kinds_of(gateway, assignment.cluster_name))

@@ -1,7 +1,7 @@
 """The access log: one JSON object a request, as the contract lists its members."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import substitution_format_string_pb2
@@ -10,6 +10,7 @@ from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from google.protobuf.struct_pb2 import Struct
 
 from control_plane.translate import names
+from control_plane.translate.analytics import grpc_access_log
 from control_plane.translate.local_replies import cel_filter
 from control_plane.translate.messages import packed
 from control_plane.translate.scope import ListenerScope
@@ -45,13 +46,14 @@ FORMAT = {
 
 
 def access_logs(scope: ListenerScope) -> Iterator[accesslog_pb2.AccessLog]:
-    """The log of a listener, without the routes that want none.
+    """The log of a listener, without the routes that want none; analytics gets the same requests.
 
     Two with one sink, of which each request is for one: Envoy's "-" for "no flags" would be no absent value.
     """
     flagged = accesslog_pb2.AccessLogFilter(response_flag_filter=accesslog_pb2.ResponseFlagFilter())
     yield _access_log(scope, FORMAT, flagged)
     yield _access_log(scope, {**FORMAT, "flags": None}, cel_filter("response.flags == 0"))
+    yield from grpc_access_log(scope.gateway, scope.listener.name, _all_of(list(_route_filters(scope))))
 
 
 def _access_log(
@@ -60,12 +62,7 @@ def _access_log(
     json_format = Struct()
     json_format.update(members)
     log_format = substitution_format_string_pb2.SubstitutionFormatString(json_format=json_format)
-    filters = [condition, *_route_filters(scope)]
-    message = accesslog_pb2.AccessLog(
-        filter=condition
-        if len(filters) == 1
-        else accesslog_pb2.AccessLogFilter(and_filter=accesslog_pb2.AndFilter(filters=filters))
-    )
+    message = accesslog_pb2.AccessLog(filter=_all_of([condition, *_route_filters(scope)]))
     path = scope.gateway.access_log.path
     if path == "/dev/stdout":
         # Not a file: where a process may not reopen its own output (containers as non-root) that fails.
@@ -75,6 +72,12 @@ def _access_log(
         message.name = "envoy.access_loggers.file"
         message.typed_config.CopyFrom(packed(file_pb2.FileAccessLog(path=path, log_format=log_format)))
     return message
+
+
+def _all_of(filters: Sequence[accesslog_pb2.AccessLogFilter]) -> accesslog_pb2.AccessLogFilter | None:
+    if len(filters) > 1:
+        return accesslog_pb2.AccessLogFilter(and_filter=accesslog_pb2.AndFilter(filters=filters))
+    return filters[0] if filters else None
 
 
 def _route_filters(scope: ListenerScope) -> Iterator[accesslog_pb2.AccessLogFilter]:

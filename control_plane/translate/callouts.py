@@ -45,7 +45,7 @@ def _callout_cluster(name: str) -> cluster_pb2.Cluster:
                 )
             ]
         ),
-        health_checks=[_health_check()],
+        health_checks=[grpc_health_check()],
         ignore_health_on_host_removal=True,
         upstream_connection_options=keepalive(),
         typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: packed(options)},
@@ -54,7 +54,7 @@ def _callout_cluster(name: str) -> cluster_pb2.Cluster:
     return message
 
 
-def _health_check() -> health_check_pb2.HealthCheck:
+def grpc_health_check() -> health_check_pb2.HealthCheck:
     """grpc.health.v1: a service says NOT_SERVING before it drains and until its first policies have come."""
     return health_check_pb2.HealthCheck(
         timeout=duration(timedelta(seconds=1)),

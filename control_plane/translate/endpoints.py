@@ -8,12 +8,12 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.config.model.gateway import Gateway
+from control_plane.config.model.services import Analytics, Callout, Envoys, Service
 from control_plane.config.model.services import Endpoint as FixedEndpoint
-from control_plane.config.model.services import Envoys, ExtAuthzCallout, ExtProcCallout, Service
 from control_plane.endpoints import Endpoint, Endpoints, Health
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import ENVOYS, Resource
-from control_plane.translate.names import ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
+from control_plane.translate.names import ANALYTICS_CLUSTER, ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
 
 _MAX_PORT = 65_535
 _HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
@@ -32,6 +32,8 @@ def cluster_load_assignments(gateway: Gateway, endpoints: Endpoints) -> Iterator
     yield cluster_load_assignment(EXT_PROC_CLUSTER, _of_callout(EXT_PROC_CLUSTER, gateway.callouts.ext_proc, endpoints))
     if gateway.envoys is not None:
         yield cluster_load_assignment(ENVOYS_CLUSTER, _of_envoys(gateway.envoys, endpoints))
+    if isinstance(gateway.analytics, Analytics):
+        yield cluster_load_assignment(ANALYTICS_CLUSTER, _of_callout(ANALYTICS_CLUSTER, gateway.analytics, endpoints))
     for name, service in sorted(gateway.services.items()):
         if service.dns is None:
             yield cluster_load_assignment(name, _of_service(name, service, endpoints))
@@ -169,7 +171,7 @@ def _unique(endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
     return [endpoint for _, endpoint in sorted(found.items())]
 
 
-def _of_callout(cluster: str, callout: ExtAuthzCallout | ExtProcCallout, endpoints: Endpoints) -> Iterable[Endpoint]:
+def _of_callout(cluster: str, callout: Callout, endpoints: Endpoints) -> Iterable[Endpoint]:
     if callout.kubernetes is not None:
         return endpoints.get(cluster, ())
     return _unique(Endpoint(fixed.path or fixed.address or "", fixed.port or 0) for fixed in callout.endpoints or ())

@@ -8,6 +8,7 @@ import hashlib
 EXT_AUTHZ_CLUSTER = "callout:ext_authz"
 EXT_PROC_CLUSTER = "callout:ext_proc"
 OTLP_CLUSTER = "tracing:otlp"
+ANALYTICS_CLUSTER = "analytics:access_log"
 ENVOYS_CLUSTER = "gateway:envoys"
 """Service names cannot hold a colon, so these clusters never clash with one."""
 
@@ -37,6 +38,8 @@ ROUTE_EXTENSION = "route"
 
 REQUEST_PATH_STATE = "meetinity.request_path"
 """Filter state: the path as the client sent it, normalised, without query; rewrites come later."""
+PATH_TAG = "path"
+"""Custom tag of an entry of the gRPC access log: the same path."""
 IDENTITY_STATE = "meetinity.identity"
 """Filter state: the proven identity, hashed by services whose key is `user`."""
 

@@ -157,4 +157,6 @@ _FLAGS = {
     "ext_authz_admin": "--ext-authz-admin-port",
     "ext_proc": "--ext-proc-port",
     "ext_proc_admin": "--ext-proc-admin-port",
+    "analytics": "--analytics-port",
+    "analytics_http": "--analytics-http-port",
 }

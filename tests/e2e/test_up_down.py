@@ -19,7 +19,7 @@ from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("up"), pytest.mark.timeout(120)]
 
-KEPT = {"logs", "control-plane"}
+KEPT = {"logs", "control-plane", "analytics"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_up_in_the_background_returns_when_the_gateway_answers_and_down_leaves_n
     assert {"curl", own.url.replace("127.0.0.1", "localhost")} <= set(started.stdout.replace("/health", " ").split())
     assert httpx.get(f"{own.url}/health").status_code == 200
     pids = _pids(own)
-    assert 11 == len(pids)
+    assert 12 == len(pids)
 
     stopped = own.down()
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from control_plane.config.model.auth import AuthMethods, RateLimit, Stores
-from control_plane.config.model.base import Section
+from control_plane.config.model.base import Section, Switchable
 from control_plane.config.model.listeners import Listener
 from control_plane.config.model.routes import Route, RoutePolicies
-from control_plane.config.model.services import Callouts, Envoys, Service
+from control_plane.config.model.services import Analytics, Callouts, Envoys, Service
 from control_plane.config.scalars import Int, Number
 
 
@@ -62,6 +62,8 @@ class Gateway(Section):
     routes: tuple[Route, ...] = ()
     access_log: AccessLog = AccessLog()
     tracing: Tracing = Tracing()
+    analytics: Switchable[Analytics] | None = None
+    """Off unless it is written or a flag names a receiver, as `gatewayctl up` does; `none` is off in any case."""
     envoy_patches: tuple[EnvoyPatch, ...] = ()
 
     @model_validator(mode="before")

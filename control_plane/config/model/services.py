@@ -152,6 +152,12 @@ class ExtProcCallout(Callout):
     failure_mode: Literal["open", "closed"] = "open"
 
 
+class Analytics(Callout):
+    """Who receives Envoy's access log over gRPC (`python -m control_plane --role analytics`)."""
+
+    endpoints: tuple[CalloutEndpoint, ...] | None = (CalloutEndpoint(address="127.0.0.1", port=9003),)
+
+
 class Callouts(Section):
     ext_authz: ExtAuthzCallout = ExtAuthzCallout()
     ext_proc: ExtProcCallout = ExtProcCallout()

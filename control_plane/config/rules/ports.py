@@ -12,6 +12,8 @@ OWN_PORTS: Mapping[int, str] = {
     9101: "ext_authz's metrics and health",
     9002: "ext_proc",
     9102: "ext_proc's metrics and health",
+    9003: "analytics",
+    9103: "analytics' report, metrics and health",
 }
 
 

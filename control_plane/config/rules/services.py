@@ -1,7 +1,7 @@
 """services and callouts."""
 
 from control_plane.config.faults import Path
-from control_plane.config.model.services import Callout, KubernetesService, LoadBalancing, Service
+from control_plane.config.model.services import Analytics, Callout, KubernetesService, LoadBalancing, Service
 from control_plane.config.rules.forms import (
     cookie_fault,
     header_fault,
@@ -20,7 +20,7 @@ _MAX_WEIGHT_SUM = 4_294_967_295
 
 
 def check_services(check: Check) -> None:
-    """Report faults of every service and of both callouts."""
+    """Report faults of every service, of both callouts and of who receives the access log."""
     for name, service in check.gateway.services.items():
         path: Path = ("services", name)
         if fault := name_fault(name):
@@ -36,6 +36,8 @@ def check_services(check: Check) -> None:
         ("ext_proc", check.gateway.callouts.ext_proc),
     ):
         _check_callout(check, ("callouts", name), callout)
+    if isinstance(check.gateway.analytics, Analytics):
+        _check_callout(check, ("analytics",), check.gateway.analytics)
     for name, timeout in (
         ("ext_authz", check.gateway.callouts.ext_authz.timeout),
         ("ext_proc", check.gateway.callouts.ext_proc.message_timeout),

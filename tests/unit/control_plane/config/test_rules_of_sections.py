@@ -259,6 +259,11 @@ def test_fault_of_api_keys(text: str, expected: str) -> None:
             "callouts.ext_authz.endpoints[0]: lacks a part (address and port, or path)",
         ),
         ("callouts: {ext_proc: {endpoints: []}}", "callouts.ext_proc.endpoints: is empty (at least one)"),
+        ("analytics: {endpoints: []}", "analytics.endpoints: is empty (at least one)"),
+        (
+            "analytics: {endpoints: [{address: usage.internal, port: 9003}]}",
+            "analytics.endpoints[0].address: 'usage.internal' is not an IP address (or kubernetes: {...})",
+        ),
         (
             "callouts: {ext_authz: {failure_mode: close}}",
             "callouts.ext_authz.failure_mode: 'close' is not allowed (open, closed; did you mean closed?)",

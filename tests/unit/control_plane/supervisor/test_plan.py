@@ -54,7 +54,19 @@ def _gateway(callouts: str = "") -> Gateway:
 
 
 def _plan(gateway: Gateway, *, demo: bool = False) -> Plan:
-    return Plan("gateway.yaml", gateway, Ports(), demo, "python", "envoy", "envoy.json", "kept", {"A": "1"}, "auto")
+    return Plan(
+        "gateway.yaml",
+        gateway,
+        Ports(),
+        demo,
+        "python",
+        "envoy",
+        bootstrap="envoy.json",
+        state_dir="kept",
+        analytics_dir="counted",
+        environment={"A": "1"},
+        log_format="auto",
+    )
 
 
 def test_the_processes_are_the_commands_of_containers() -> None:
@@ -63,8 +75,8 @@ def test_the_processes_are_the_commands_of_containers() -> None:
     names = [process.name for process in processes(plan)]
     authz = processes(plan)[1]
 
-    assert ["control_plane", "ext_authz", "ext_proc", "envoy"] == names
-    assert 10 == len(processes(_plan(_gateway(), demo=True)))
+    assert ["control_plane", "ext_authz", "ext_proc", "analytics", "envoy"] == names
+    assert 11 == len(processes(_plan(_gateway(), demo=True)))
     assert ("python", "-m", "ext_authz", "--xds-address", "127.0.0.1:18000") == authz.command[:5]
     assert "1" == authz.environment["A"]
 
@@ -93,6 +105,26 @@ def test_callouts_that_the_file_does_not_name_are_filled_in(callouts: str, fille
     assert filled == {"--ext-authz-endpoint", "--ext-proc-endpoint"} & set(command)
 
 
+@pytest.mark.parametrize(
+    ("section", "runs"),
+    [
+        ("", True),
+        ("analytics: {}", True),
+        ("analytics: none", False),
+        ("analytics: {endpoints: [{address: 127.0.0.1, port: 9009}]}", False),
+        ("analytics: {kubernetes: {namespace: a, service: analytics, port: grpc}}", False),
+    ],
+)
+def test_analytics_runs_unless_it_is_off_or_elsewhere(section: str, runs: bool) -> None:
+    """And Envoy never waits for it; its ports are told and asked for only if it runs."""
+    gateway = _gateway(section)
+    every = {process.name: process for process in processes(_plan(gateway))}
+
+    assert runs == ("analytics" in every) == ("--analytics-endpoint" in every["control_plane"].command)
+    assert runs == ("analytics" in addresses(gateway, Ports(), demo=False))
+    assert "analytics" not in every["envoy"].after
+
+
 def test_what_can_be_tried_is_suggested() -> None:
     """The first three GETs that need no more than the file: no redirect, POST, or token that cannot be made."""
     text = summary(_gateway(), Ports(), demo=False, logs="logs", token_for=lambda provider: f"token-of-{provider}")
@@ -110,7 +142,7 @@ def test_every_address_is_told() -> None:
     known = addresses(_gateway(), Ports(), demo=True)
 
     assert ("0.0.0.0:10000", "127.0.0.1:9001") == (known["listener public"], known["ext_authz"])
-    assert 2 + 8 + 6 == len(known)
+    assert 2 + 10 + 6 == len(known)
 
 
 def test_every_predecessor_is_a_process() -> None:
