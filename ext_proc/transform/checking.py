@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -74,7 +75,7 @@ def body_problems(content: Content, content_type: str, body: bytes) -> list[Prob
         return [Problem("header", "content-type", f"is none of {', '.join(content.media_types)}")]
     if found is None or not is_json(content_type):
         return []
-    return list(_value_problems(found, json_text.loads(body), "body", ""))  # type: ignore[arg-type]  # a Validator
+    return _value_problems(found, json_text.loads(body), "body", "")  # type: ignore[arg-type]  # a Validator
 
 
 def response_content(operation: Operation, status: int, *, pass_undocumented: bool) -> Content | None:
@@ -102,12 +103,15 @@ def _described(content: Content, base: str) -> object:
     return _NOT_DESCRIBED
 
 
-def _value_problems(validator: Validator, value: Any, where: str, at: str) -> Iterator[Problem]:
-    for count, error in enumerate(validator.iter_errors(value)):
-        if count >= MAX_PROBLEMS:
-            return
-        inside = "".join(f"/{_escaped(str(step))}" for step in error.instance_path)
-        yield Problem(where, at + inside, str(error.message)[:300])
+def _value_problems(validator: Validator, value: Any, where: str, at: str) -> list[Problem]:
+    """In the order of their places."""
+    problems = [
+        Problem(
+            where, at + "".join(f"/{_escaped(str(step))}" for step in error.instance_path), str(error.message)[:300]
+        )
+        for error in islice(validator.iter_errors(value), MAX_PROBLEMS)
+    ]
+    return sorted(problems, key=lambda each: (each.at, each.text))
 
 
 def _escaped(step: str) -> str:
