@@ -118,14 +118,12 @@ class Authenticator:
         text = _token(provider.sources, request)
         if text is None or (text in claimed and not rules.all_of):
             return None
-        keys = self._ring.keys(provider)
-        if keys is None:
-            raise CredentialError(Reason.NO_KEYS, provider.method)
         if len(text) > MAX_TOKEN_BYTES:
             raise CredentialError(Reason.MALFORMED_TOKEN, provider.method)
+        keys = self._ring.keys(provider)
         # As in an Authorization header, whose digest can then be looked up without reading it.
         digest = sha256(b"Bearer " + text.encode()).digest()
-        token = self.tokens.verified(provider, keys, digest, now_s)
+        token = None if keys is None else self.tokens.verified(provider, keys, digest, now_s)
         if token is None:
             others = _other_judges(provider, rules, request, text)
             for other in others:
@@ -143,15 +141,19 @@ class Authenticator:
     def _first_sight(
         self,
         provider: JwtProvider,
-        keys: KeySet,
+        keys: KeySet | None,
         others: Sequence[JwtProvider],
         text: str,
         digest: bytes,
         now_s: float,
     ) -> VerifiedToken | None:
-        """Verify a token in full; None if it names the issuer of one of the others."""
+        """Verify a token in full; None if it names the issuer of one of the others.
+
+        Args:
+            keys: None: not there yet, which is nothing to the tokens of others.
+        """
         self.tokens.misses += 1
-        known = self.tokens.refused(provider, keys, digest)
+        known = None if keys is None else self.tokens.refused(provider, keys, digest)
         if known is not None:
             raise CredentialError(known, provider.method)
         try:
@@ -161,9 +163,12 @@ class Authenticator:
                 if any(other.issuer == issuer for other in others):
                     return None
                 raise CredentialError(Reason.UNKNOWN_ISSUER)
+            if keys is None:
+                raise CredentialError(Reason.NO_KEYS)
             verified = verified_token(token, provider, keys, self._algorithms, now_s, digest)
         except CredentialError as error:
-            self.tokens.keep_refusal(provider, keys, digest, error.reason)
+            if keys is not None:
+                self.tokens.keep_refusal(provider, keys, digest, error.reason)
             if error.reason is Reason.UNKNOWN_KEY:
                 self._ring.key_is_unknown(provider)
             raise CredentialError(error.reason, provider.method) from None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -112,7 +113,7 @@ def key_set(text: bytes, *, symmetric: bool) -> KeySet:
     for index, entry in enumerate(entries):
         try:
             keys.append(_verification_key(entry, symmetric))
-        except (PolicyError, ValueError) as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             faults.append(f"key {index}: {error}")
     if not keys:
         raise PolicyError("no usable key in the JWK Set" + "".join(f"; {fault}" for fault in faults))

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,7 +13,7 @@ from aiohttp import web
 from ext_authz.credentials import Authenticator
 from ext_authz.jwks import FetchError, FetchGuards, KeyFetcher, _public_socket, check_url
 from ext_authz.jwt.cache import TokenCache
-from ext_authz.jwt.sources import sources_of
+from ext_authz.jwt.sources import MAX_STALE_S, sources_of
 from gateway_runtime.admin import http_server
 from protos.gateway.policy.v1 import authz_pb2
 from tests.feature.ext_authz.harness import eventually
@@ -73,10 +74,15 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @asynccontextmanager
-async def fetching(method: authz_pb2.Method, guards: FetchGuards = LOOPBACK) -> AsyncIterator[tuple[Gate, KeyFetcher]]:
-    """A gate whose provider's keys are fetched."""
-    gate = Gate(authz_policy(authentication=any_of(method)))
-    fetcher = KeyFetcher(guards, cooldown_s=0.05, timeout_s=0.5)
+async def fetching(
+    *methods: authz_pb2.Method,
+    guards: FetchGuards = LOOPBACK,
+    monotonic_s: Callable[[], float] = time.monotonic,
+    timeout_s: float = 0.5,
+) -> AsyncIterator[tuple[Gate, KeyFetcher]]:
+    """A gate whose providers' keys are fetched."""
+    gate = Gate(authz_policy(authentication=any_of(*methods)))
+    fetcher = KeyFetcher(guards, cooldown_s=0.05, timeout_s=timeout_s, monotonic_s=monotonic_s)
     gate.authenticator = Authenticator(TokenCache(100), fetcher.ring)
     assert gate.policy.authentication is not None
     fetcher.want(sources_of(gate.policy.authentication.methods))
@@ -198,6 +204,62 @@ async def test_trouble_keeps_the_keys_that_are_there(trouble: str) -> None:
         assert gate.reason(good) == "ok"
 
 
+async def test_keys_that_are_too_old() -> None:
+    """An issuer that is away for long takes its keys with it: 503, never an allow; when it is back they count again."""
+    good = check_request(bearer(token(rsa_key(), "RS256", kid="one")))
+    now_s = 0.0
+    async with issuer() as server, fetching(by_url(server), monotonic_s=lambda: now_s) as (gate, fetcher):
+        await eventually(lambda: gate.reason(good) == "ok")
+        server.status = 500
+        now_s = MAX_STALE_S
+        for failures in (1, 2):
+            gate.reason(check_request(bearer(token(rsa_key(), "RS256", kid="random"))))
+            await eventually(lambda wanted=failures: max(fetcher.failures().values()) >= wanted)  # type: ignore[misc]
+        served = gate.reason(good)
+        now_s = MAX_STALE_S + 1
+        await eventually(lambda: gate.reason(good) == "no_keys")
+        server.status = 200
+        await eventually(lambda: gate.reason(good) == "ok")
+
+    assert "ok" == served
+
+
+async def test_one_issuer_does_not_delay_another() -> None:
+    """While one does not answer, a key of the other that nobody knew is found."""
+    other_url = "https://other.example"
+    new = check_request(bearer(token(ec_key(), "ES256", kid="two", iss=other_url)))
+    async with issuer() as hanging, issuer() as other:
+        hanging.hangs = True
+        methods = (
+            by_url(hanging),
+            jwt_method("other", issuer=other_url, algorithms=["RS256", "ES256"], jwks_url=f"{other.url}/keys"),
+        )
+        async with fetching(*methods, timeout_s=3600) as (gate, _):
+            # Which of the two judges is known from the issuer alone, so the one that hangs is not asked for.
+            await eventually(lambda: gate.reason(new) == "unknown_key")
+            other.keys = jwks(jwk(ec_key(), "two"))
+            await eventually(lambda: gate.reason(new) == "ok")
+
+            assert 1 == len(hanging.requests)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", b"\xff\0\r\n\r\n", b"", b"HTTP/9 9\r\n" * 9]
+)
+async def test_what_is_no_http(answer: bytes) -> None:
+    """Whatever a server sends, fetching goes on."""
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with fetching(jwt_method(algorithms=["RS256"], jwks_url=f"http://127.0.0.1:{port}/keys")) as (_, fetcher):
+        await eventually(lambda: max(fetcher.failures().values(), default=0) >= 1)
+    server.close()
+
+
 async def test_sources_come_and_go() -> None:
     """Keys of a provider that no policy names any more are dropped."""
     good = check_request(bearer(token(rsa_key(), "RS256", kid="one")))
@@ -252,7 +314,7 @@ async def test_names_of_private_addresses() -> None:
     async with issuer() as server:
         port = server.address.rpartition(":")[2]
         method = jwt_method(algorithms=["RS256"], jwks_url=f"http://localhost:{port}/keys")
-        async with fetching(method, FetchGuards(allow_http=True)) as (_, fetcher):
+        async with fetching(method, guards=FetchGuards(allow_http=True)) as (_, fetcher):
             await eventually(lambda: any(fetcher.failures().values()))
 
             assert server.requests == []

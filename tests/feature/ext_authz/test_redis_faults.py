@@ -145,6 +145,30 @@ async def test_foreign_values_are_overwritten(redis: RedisServer) -> None:
         assert [1, 1] == [await admitted(store, [charge(1, HOUR, key=key)], 2) for key in ("k", "u")]
 
 
+@pytest.mark.parametrize("offset_s", [-HOUR, HOUR])
+async def test_redis_whose_clock_jumps(redis: RedisServer, offset_s: int) -> None:
+    """An hour forward fills the bucket, once; an hour back empties it, and locks out no longer than its refill."""
+    prefix, each = f"jump{offset_s}:", charge(4, 2)
+    async with running(redis.url, prefix=prefix) as store:
+        assert 1 == await admitted(store, [each], 1)
+        key = f"{prefix}{{k}}limit"
+        full_at_us = int(redis.command("GET", key).split(b"\r\n")[1])
+        # What Redis has stored looks, after its clock has moved by `offset_s`, as if it had moved the other way.
+        redis.command("SET", key, str(full_at_us - offset_s * 1_000_000), "PX", "100000000")
+        begun_s = time.monotonic()
+        at_once = await admitted(store, [each], 6)
+        await eventually_admitted(store, each)
+
+    assert 4 <= at_once <= 5 if offset_s > 0 else at_once <= 1
+    assert time.monotonic() - begun_s < 20
+
+
+async def eventually_admitted(store: RedisStore, each: Charge) -> None:
+    async with asyncio.timeout(20):
+        while not (await asked(store, each)).admitted:  # noqa: ASYNC110 - the bucket refills with time
+            await asyncio.sleep(0.02)
+
+
 async def test_buckets_expire_when_they_are_full(redis: RedisServer) -> None:
     """What a bucket's key is worth ends with its refill, and so does the key."""
     async with running(redis.url, prefix="expiry:") as store:
