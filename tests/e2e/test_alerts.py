@@ -50,6 +50,7 @@ def configured(folder: Path, stack: Stack) -> Path:
         "18080": ports.http,
         "9101": ports.ext_authz_admin,
         "9102": ports.ext_proc_admin,
+        "9103": ports.analytics_http,
     }.items():
         text = text.replace(f"127.0.0.1:{default}", f"127.0.0.1:{own}")
     config = folder / "prometheus.yml"
