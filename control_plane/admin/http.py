@@ -37,7 +37,10 @@ def control_plane_app(
         """A stale configuration is one to serve: /readyz stays 200 when the file breaks."""
         if is_draining():
             return "draining"
-        return None if store.is_open else "no configuration yet"
+        if store.is_open:
+            return None
+        missing = discovery.missing if discovery is not None else ()
+        return f"no configuration yet, waiting for {', '.join(missing)}" if missing else "no configuration yet"
 
     def current() -> Status:
         cluster = cluster_status(discovery, source.gateways) if discovery is not None else None

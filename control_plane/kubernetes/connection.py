@@ -173,4 +173,6 @@ class _Stream:
 
 
 def _failure(exc: Exception) -> ConnectionLostError:
+    if isinstance(exc, aiohttp.ClientPayloadError):  # its own text is about the transfer encoding
+        return ConnectionLostError("the connection broke off")
     return ConnectionLostError(str(exc) or type(exc).__name__)

@@ -79,6 +79,7 @@ class Discovery:
         self._affected = Affected()
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
+        self._awaited: frozenset[Watched] = frozenset()
         registry.register(_Metrics(self))
 
     def want(self, watched: frozenset[Watched]) -> None:
@@ -96,16 +97,7 @@ class Discovery:
         self.want(self._wanted | needed)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                await self._wait_and_say_so(needed)
-
-    async def _wait_and_say_so(self, needed: frozenset[Watched]) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SILENT_WAIT_S):
                 await self.wait_for(needed)
-                return
-        missing = sorted(str(one) for one in needed if not self.answered(frozenset({one})))
-        logger("kubernetes").warning("waiting_for_kubernetes", missing=missing)
-        await self.wait_for(needed)
 
     def settle(self, *gateways: Gateway) -> None:
         """These configurations are served now: what only older ones needed is forgotten."""
@@ -159,10 +151,27 @@ class Discovery:
         return all(one in self._watchers and self._watchers[one].machine.answered for one in watched)
 
     async def wait_for(self, watched: frozenset[Watched]) -> None:
-        """Until `answered`."""
+        """Until `answered`; a wait that takes long is logged, and shows in `missing`."""
+        self._awaited = watched
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SILENT_WAIT_S):
+                    await self._answers(watched)
+                    return
+            logger("kubernetes").warning("waiting_for_kubernetes", missing=self.missing)
+            await self._answers(watched)
+        finally:
+            self._awaited = frozenset()
+
+    async def _answers(self, watched: frozenset[Watched]) -> None:
         while not self.answered(watched):
             self._progress.clear()
             await self._progress.wait()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is waited for, and has not been answered for yet."""
+        return tuple(sorted(str(one) for one in self._awaited if not self.answered(frozenset({one}))))
 
     def status(self) -> tuple[WatchStatus, ...]:
         """Sorted by namespace and resource."""

@@ -9,6 +9,7 @@ neither pages nor bookmarks nor 410.)
 import asyncio
 import ipaddress
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,11 @@ class ApiServer:
     """Namespaces whose requests get no answer while they are in here."""
     throttled: int = 0
     """So many of the next requests get 429."""
+    expiring: int = 0
+    """So many of the next list tokens are refused: the cluster is compacted between two pages."""
+    refusals: Callable[[web.Request], StatusError | None] = lambda _: None
+    """A further rule of a test's own."""
+    tls: ssl.SSLContext | None = None
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path and query of everything asked."""
     port: int = 0
@@ -55,7 +61,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         """Listen; after `stop` on the same port as before."""
@@ -73,7 +79,7 @@ class ApiServer:
         app.router.add_delete("/api/v1/namespaces/{name}", self._delete_namespace)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -112,6 +118,8 @@ class ApiServer:
         if self.throttled:
             self.throttled -= 1
             raise StatusError(429, "TooManyRequests", "too many requests", headers={"Retry-After": "1"})
+        if (refusal := self.refusals(request)) is not None:
+            raise refusal
         resource, namespace = request.match_info.get("resource", ""), request.match_info.get("namespace", "")
         if (namespace, resource) in self.forbidden:
             verb = "watch" if request.query.get("watch") else "list"
@@ -127,6 +135,9 @@ class ApiServer:
         collection = _collection(request)
         if request.query.get("watch") in ("1", "true"):
             return await self._watch(request, collection)
+        if request.query.get("continue") and self.expiring:
+            self.expiring -= 1
+            await self.store.compact()
         objects, version, token = self.store.page(collection, _selector(request), request.query)
         metadata = {"resourceVersion": str(version), **({"continue": token} if token else {})}
         kind = _KINDS[collection.resource] + "List"
@@ -164,9 +175,11 @@ class ApiServer:
                     await _send(response, "ADDED", _typed(collection, known))
             version = self.store.version
         self.store.require_not_compacted(version)
+        began = self.store.cuts
         bookmarks = request.query.get("allowWatchBookmarks") in ("1", "true") and self.bookmark_s > 0
         while True:
             await self.loud.wait()
+            self.store.require_not_cut(began, version)
             for event in self.store.since(version):
                 if event.collection == collection and selects(event.object):
                     await _send(response, event.type, _typed(collection, event.object))

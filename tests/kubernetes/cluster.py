@@ -64,9 +64,10 @@ class Namespace:
 
 
 @asynccontextmanager
-async def namespace(server: ApiServer | None) -> AsyncIterator[Namespace]:
+async def namespace(server: ApiServer | None, credentials: Credentials | None = None) -> AsyncIterator[Namespace]:
     """A fresh namespace, removed at the end."""
-    credentials = credentials_of(server) if server is not None else from_kubeconfig(kubeconfig())
+    if credentials is None:
+        credentials = credentials_of(server) if server is not None else from_kubeconfig(kubeconfig())
     name = f"gateway-test-{uuid.uuid4().hex[:8]}"
     async with Connection(credentials) as connection:
         made = await connection.request("POST", f"{CORE}/namespaces", body={"metadata": {"name": name}})
@@ -75,7 +76,14 @@ async def namespace(server: ApiServer | None) -> AsyncIterator[Namespace]:
             yield Namespace(name, connection, server)
         finally:
             if server is None:
-                await connection.request("DELETE", f"{CORE}/namespaces/{name}")
+                await _clean(connection, name)
+
+
+async def _clean(connection: Connection, name: str) -> None:
+    """Its objects too: a bare API server has no controller that would."""
+    for prefix, resource in ((CORE, "services"), (SLICES, "endpointslices"), (CORE, "secrets"), (CORE, "configmaps")):
+        await connection.request("DELETE", f"{prefix}/namespaces/{name}/{resource}")
+    await connection.request("DELETE", f"{CORE}/namespaces/{name}")
 
 
 def service(name: str = "users", **spec: object) -> Object:

@@ -14,6 +14,7 @@ import orjson
 import yaml
 
 from tests.kubernetes.cluster import Namespace, kubeconfig
+from tests.ports import free_ports
 
 
 @dataclass
@@ -22,17 +23,38 @@ class Process:
     http: str
     xds: str
     lines: list[dict[str, Any]]
+    """What it has logged; grows."""
 
     async def status(self) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session, session.get(f"http://{self.http}/api/status") as answer:
             found: dict[str, Any] = await answer.json()
             return found
 
+    async def get(self, path: str) -> tuple[int, str]:
+        """0 while it does not listen."""
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with session.get(f"http://{self.http}{path}") as answer:
+                    return answer.status, await answer.text()
+            except aiohttp.ClientConnectionError:
+                return 0, ""
+
     async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         async with asyncio.timeout(30):
             while not holds(found := await self.status()):  # noqa: ASYNC110 - the process tells nobody
                 await asyncio.sleep(0.05)
         return found
+
+    async def until_logged(self, event: str) -> dict[str, Any]:
+        """Its first line of that event."""
+        async with asyncio.timeout(30):
+            while not (found := self.logged(event)):
+                assert self.process.returncode is None, self.lines
+                await asyncio.sleep(0.02)
+        return found[0]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line.get("event") == event]
 
 
 def written_kubeconfig(shop: Namespace, directory: Path) -> str:
@@ -54,26 +76,33 @@ def written_kubeconfig(shop: Namespace, directory: Path) -> str:
 
 @asynccontextmanager
 async def control_plane(shop: Namespace, directory: Path) -> AsyncIterator[Process]:
+    """Ready to serve."""
+    async with started(shop, directory) as found:
+        await found.until_logged("ready")
+        yield found
+
+
+@asynccontextmanager
+async def started(shop: Namespace, directory: Path) -> AsyncIterator[Process]:
+    """It may still wait for the cluster."""
+    first = free_ports(2)
+    http, xds = f"127.0.0.1:{first}", f"127.0.0.1:{first + 1}"
     command = [sys.executable, "-m", "control_plane", "--kubeconfig", written_kubeconfig(shop, directory)]
     command += ["--config", str(directory / "config" / "gateway.yaml"), "--config-map", f"{shop.name}/gateway"]
-    command += ["--xds-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--log-format", "json"]
+    command += ["--xds-address", xds, "--http-address", http, "--log-format", "json"]
     environment = {**os.environ, "POD_NAMESPACE": shop.name, "POD_NAME": "control-plane-0"}
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    lines: list[dict[str, Any]] = []
-    reading = None
+    found = Process(process, http, xds, [])
+    reading = asyncio.create_task(_read(process, found.lines))
     try:
-        async with asyncio.timeout(30):
-            ready = await _until_ready(process, lines)
-        reading = asyncio.create_task(_read(process, lines))
-        yield Process(process, ready["http"], ready["xds"], lines)
+        yield found
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-        if reading is not None:
-            await reading
+        await reading
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -81,15 +110,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return found
 
 
-async def _until_ready(process: asyncio.subprocess.Process, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        lines.append(_parsed(line))
-        if lines[-1].get("event") == "ready":
-            return lines[-1]
-    raise AssertionError(lines)
-
-
 async def _read(process: asyncio.subprocess.Process, lines: list[dict[str, Any]]) -> None:
     assert process.stdout is not None
-    lines.extend([_parsed(line) async for line in process.stdout])
+    async for line in process.stdout:
+        lines.append(_parsed(line))  # noqa: PERF401 - at once, each

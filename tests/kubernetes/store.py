@@ -64,6 +64,8 @@ class Store:
     version: int = 100
     compacted: int = 0
     """Versions before this one are refused."""
+    cuts: int = 0
+    """How often watches that were open have been ended by a compaction."""
     history: list[Event] = field(default_factory=list)
     objects: dict[Collection, dict[str, Object]] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -114,12 +116,16 @@ class Store:
             self.changed.notify_all()
         return saved
 
-    async def compact(self) -> None:
-        """Refuse older versions and list tokens with 410 from now on; running watches go on, as in a real server."""
+    async def compact(self, *, cut: bool = False) -> None:
+        """Refuse older versions and list tokens with 410 from now on.
+
+        Running watches go on, as in a real server; with `cut` they get 410, as those that had fallen behind.
+        """
         async with self.changed:
             self.version += 1
             self.compacted = self.version
             self._snapshots.clear()
+            self.cuts += int(cut)
             self.changed.notify_all()
 
     def page(
@@ -128,15 +134,19 @@ class Store:
         """Objects, the list's version, and the token of the next page; every page shows the version of the first."""
         limit = int(query.get("limit") or 0)
         version, after = self._position(query)
-        if version not in self._snapshots:
-            self._snapshots[version] = {
-                known: [copy.deepcopy(one) for _, one in sorted(named.items())] for known, named in self.objects.items()
-            }
+        self._remember(version)
         every = [one for one in self._snapshots[version].get(collection, []) if matches(one)]
         rest = [one for one in every if one["metadata"]["name"] > after]
         found = rest[:limit] if limit else rest
         more = len(rest) > len(found)
         return found, version, _token(version, found[-1]["metadata"]["name"]) if more else ""
+
+    def _remember(self, version: int) -> None:
+        """The state of now, for the next pages of a list."""
+        if version not in self._snapshots:
+            self._snapshots[version] = {
+                known: [copy.deepcopy(one) for _, one in sorted(named.items())] for known, named in self.objects.items()
+            }
 
     def _position(self, query: Mapping[str, str]) -> tuple[int, str]:
         if not query.get("continue"):
@@ -144,6 +154,7 @@ class Store:
             return self.version, ""
         version, after = json.loads(base64.urlsafe_b64decode(query["continue"]))
         if version not in self._snapshots:
+            self._remember(self.version)
             raise expired(
                 "The provided continue parameter is too old to display a consistent list result.",
                 continue_token=_token(self.version, after),
@@ -161,6 +172,10 @@ class Store:
 
     def require_not_compacted(self, version: int) -> None:
         if version < self.compacted:
+            raise expired(f"too old resource version: {version} ({self.compacted})")
+
+    def require_not_cut(self, began: int, version: int) -> None:
+        if began != self.cuts:
             raise expired(f"too old resource version: {version} ({self.compacted})")
 
     def since(self, version: int) -> list[Event]:

@@ -16,6 +16,7 @@ from control_plane.endpoints import Endpoint, Health
 from control_plane.kubernetes.connection import Connection
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.kubernetes.watched import Kind, Watched
+from tests.kubernetes.api_server import ApiServer
 from tests.kubernetes.cluster import CORE, SLICES, Namespace, credentials_of, endpoint_slice, service
 
 RESOURCE = "endpointslices"
@@ -170,6 +171,36 @@ async def test_a_compacted_version_is_followed_by_a_list_that_finds_deletions(
 
     await observer.until(lambda: observer.addresses() == ["10.1.0.98"])
     assert lists + 1 == observer.discovery.counts()[Watched(shop.name, Kind.ENDPOINT_SLICES)][0]
+
+
+async def test_a_watch_that_becomes_too_old_is_followed_by_a_list(
+    shop: Namespace, observer: Observer, double: ApiServer
+) -> None:
+    """410 in the middle of a watch."""
+    await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
+    await observer.until(lambda: observer.addresses() == ["10.1.0.1"])
+    watched = Watched(shop.name, Kind.ENDPOINT_SLICES)
+    lists = observer.discovery.counts()[watched][0]
+
+    await double.store.compact(cut=True)
+    await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.2", name="users-b"))
+
+    await observer.until(lambda: observer.addresses() == ["10.1.0.1", "10.1.0.2"])
+    await observer.until(lambda: not any(one.error for one in observer.discovery.status()))
+    assert lists + 1 == observer.discovery.counts()[watched][0]
+
+
+async def test_a_list_whose_pages_expire_is_read_in_one_piece(shop: Namespace, double: ApiServer) -> None:
+    """Nothing of the incomplete list counts, and no object is missing from the second one."""
+    for number in range(250):
+        await shop.create(SLICES, RESOURCE, endpoint_slice(f"10.1.1.{number}", name=f"users-{number:03}"))
+    double.expiring = 1
+    async with observed(shop) as observer:
+        await observer.until(lambda: len(observer.addresses()) == 250)
+
+    lists = [query for method, path, query in double.requests if method == "GET" and path.endswith(RESOURCE)]
+    reads = [(query.get("limit"), "continue" in query) for query in lists if "watch" not in query]
+    assert [("100", False), ("100", True), (None, False)] == reads
 
 
 async def test_a_forbidden_namespace_does_not_hold_up_the_others(
