@@ -9,14 +9,18 @@ from typing import Never
 from prometheus_client import CollectorRegistry
 
 from ext_proc import settings as flags
+from ext_proc.cache.cache import Cache
 from ext_proc.cache.memory import MemoryStore
-from ext_proc.cache.session import Cache
 from ext_proc.cache.single_flight import Flights
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
+from ext_proc.redis_cache import RedisCache, Tuning
+from ext_proc.redis_calls import usable_calls
+from ext_proc.redis_stores import RedisStores
 from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
-from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, PolicySink, PurgeSink
+from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, SECRET_TYPE, PolicySink, PurgeSink, SecretSink, Stores
+from ext_proc.store_metrics import StoreMetrics
 from gateway_runtime.admin import admin_app, http_server
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
@@ -26,6 +30,7 @@ from gateway_runtime.tracing import Tracing, TracingMetrics
 from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
 from gateway_runtime.workers import raise_when_orphaned, run_workers
 from gateway_runtime.xds_client import XdsClient
+from policy.stores import RedisAddress
 
 USER_AGENT_NAME = "meetinity-ext-proc"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -37,16 +42,27 @@ async def serve_worker(settings: Settings) -> None:
     """Serve Process streams on one address until a signal; SERVING as soon as the first policies are in force."""
     log = logger("ext_proc")
     policies = PolicyStore()
+    registry = CollectorRegistry()
+    store_metrics = StoreMetrics(registry)
+
+    def open_store(address: RedisAddress) -> RedisCache:
+        tuning = Tuning(timeout_s=settings.store_timeout_s)
+        return RedisCache(
+            usable_calls(address.url), prefix=address.prefix, memory=cache, metrics=store_metrics, tuning=tuning
+        )
+
+    shared = RedisStores(open_store)
     cache = Cache(
         MemoryStore(max_bytes=settings.cache_bytes, max_entries=settings.cache_entries),
         Flights(),
         wait_s=settings.wait_s,
+        shared=shared,
     )
-    registry = CollectorRegistry()
+    stores = Stores(policies, shared)
     tracing = Tracing("ext_proc")
     TracingMetrics(registry, tracing)
     ready = asyncio.Event()
-    xds = _xds_client(settings, policies, cache, tracing, ready)
+    xds = _xds_client(settings, policies, cache, stores, tracing, ready)
     metrics = Metrics(registry, cache.store)
     processor = ExternalProcessor(policies=policies, source=xds, cache=cache, metrics=metrics, tracing=tracing)
     server = Http2Server(processor.methods(), Limits(max_message_bytes=MAX_MESSAGE_BYTES))
@@ -65,15 +81,16 @@ async def serve_worker(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
+            tasks.create_task(shared.run(), name="stores")
             tasks.create_task(announce(), name="announce")
-            tasks.create_task(_expire(policies, processor, cache), name="expiry")
+            tasks.create_task(_expire(policies, processor, cache, stores), name="expiry")
             tasks.create_task(raise_on_signal(), name="signals")
             if settings.worker_of is not None:
                 tasks.create_task(raise_when_orphaned(settings.worker_of), name="parent")
 
 
 def _xds_client(
-    settings: Settings, policies: PolicyStore, cache: Cache, tracing: Tracing, ready: asyncio.Event
+    settings: Settings, policies: PolicyStore, cache: Cache, stores: Stores, tracing: Tracing, ready: asyncio.Event
 ) -> XdsClient:
     return XdsClient(
         target=settings.xds_address,
@@ -81,7 +98,8 @@ def _xds_client(
         user_agent_name=USER_AGENT_NAME,
         cluster=settings.gateway,
         sinks={
-            POLICY_TYPE: PolicySink(policies, time.monotonic),
+            SECRET_TYPE: SecretSink(stores),
+            POLICY_TYPE: PolicySink(policies, time.monotonic, stores.refresh),
             PURGE_TYPE: PurgeSink(cache),
             TRACING_TYPE: TracingSink(tracing),
         },
@@ -90,11 +108,12 @@ def _xds_client(
     )
 
 
-async def _expire(policies: PolicyStore, processor: ExternalProcessor, cache: Cache) -> Never:
+async def _expire(policies: PolicyStore, processor: ExternalProcessor, cache: Cache, stores: Stores) -> Never:
     """Free what time has made useless."""
     while True:
         await asyncio.sleep(EXPIRY_INTERVAL_S)
         policies.expire(time.monotonic())
+        stores.refresh()
         processor.forget_routes()
         cache.expire(time.time())
 

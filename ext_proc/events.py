@@ -3,14 +3,13 @@
 `messages.py` reads events from ProcessingRequests and writes actions as ProcessingResponses; `exchange.py` decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.ranges import Part
-from ext_proc.cache.single_flight import Ticket
 from ext_proc.transform.problems import Problem
 from policy.processing import HeaderChanges
 
@@ -128,11 +127,21 @@ class Refuse:
     last = True
 
 
+class Awaited(Protocol):
+    """The end of another's flight, or the answer of a store."""
+
+    wake: Callable[[], None] | None
+    """Called once, when it is no longer waiting."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+
 @dataclass(slots=True)
 class Wait:
-    """Nothing yet: the ticket's state decides; call `Exchange.resume` when it changes or the time is up."""
+    """Nothing yet; call `Exchange.resume` when what is awaited is there or the time is up."""
 
-    ticket: Ticket
+    awaited: Awaited
     at_most_s: float
     last = False
 

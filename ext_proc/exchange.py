@@ -15,9 +15,10 @@ What does not begin with RequestStart (Envoy's own reply, made before this filte
 from dataclasses import dataclass
 from typing import assert_never
 
+from ext_proc.cache.cache import Cache, Observer, serve_fresh
 from ext_proc.cache.invalidation import SAFE_METHODS
 from ext_proc.cache.lookup import CachedRoute, cached_route
-from ext_proc.cache.session import Cache, CacheSession, Note, Observer, serve_fresh
+from ext_proc.cache.session import CacheSession, Note
 from ext_proc.cache.storing import TAGS
 from ext_proc.events import (
     Action,

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ext_proc.cache.cache import FetchResult
 from ext_proc.cache.lookup import Bypass
 from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.storing import Reason
@@ -24,6 +25,8 @@ class RouteMetrics:
     refusals: dict[Reason, int] = field(default_factory=dict)
     stored_entries: int = 0
     stored_bytes: int = 0
+    fetches: dict[FetchResult, int] = field(default_factory=dict)
+    fetch_seconds: float = 0.0
 
     def outcome(self, outcome: Outcome) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -33,6 +36,10 @@ class RouteMetrics:
 
     def not_stored(self, reason: Reason) -> None:
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def fetched(self, result: FetchResult, seconds: float) -> None:
+        self.fetches[result] = self.fetches.get(result, 0) + 1
+        self.fetch_seconds += seconds
 
     def stored(self, size: int) -> None:
         self.stored_entries += 1
@@ -81,6 +88,12 @@ class Metrics(Collector):
         )
         stored = CounterMetricFamily("gateway_cache_stored", "Responses stored.", labels=("route",))
         size = CounterMetricFamily("gateway_cache_stored_bytes", "Bytes of them.", labels=("route",))
+        fetches = CounterMetricFamily(
+            "gateway_cache_fetches", "Questions to the shared store, by what came of them.", labels=("route", "result")
+        )
+        seconds = CounterMetricFamily(
+            "gateway_cache_fetch_seconds", "How long requests waited for them.", labels=("route",)
+        )
         for route, counts in self._routes.items():
             for outcome, number in counts.outcomes.items():
                 outcomes.add_metric((route, outcome), number)
@@ -90,7 +103,10 @@ class Metrics(Collector):
                 refusals.add_metric((route, reason), number)
             stored.add_metric((route,), counts.stored_entries)
             size.add_metric((route,), counts.stored_bytes)
-        yield from (outcomes, bypasses, refusals, stored, size)
+            for result, number in counts.fetches.items():
+                fetches.add_metric((route, result), number)
+            seconds.add_metric((route,), counts.fetch_seconds)
+        yield from (outcomes, bypasses, refusals, stored, size, fetches, seconds)
 
     def _usage(self) -> Iterator[Metric]:
         entries = GaugeMetricFamily("gateway_cache_entries", "Entries in memory.", labels=("route",))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from policy.errors import PolicyError
-from policy.processing import Processing, compile_policy
+from policy.processing import Processing, StoreName, compile_policy
 from protos.gateway.policy.v1 import processing_pb2
 
 GRACE_S = 30.0
@@ -22,6 +22,12 @@ class PolicyStore:
 
     def __len__(self) -> int:
         return len(self._policies) - len(self._leaving)
+
+    @property
+    def store_names(self) -> frozenset[StoreName]:
+        """Every shared store that a policy in force names."""
+        rules = (policy.cache for policy in self._policies.values())
+        return frozenset(each.store for each in rules if each is not None and each.store is not None)
 
     def update(self, changed: Mapping[str, bytes], removed: Collection[str], now_s: float) -> None:
         """Compile what changed and let go of what was removed GRACE_S later.

@@ -13,8 +13,7 @@ from typing import Protocol
 import grpc
 
 from ext_proc import messages
-from ext_proc.cache.session import Cache
-from ext_proc.cache.single_flight import State
+from ext_proc.cache.cache import Cache
 from ext_proc.events import Action, Refuse, Wait
 from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics
@@ -32,6 +31,8 @@ POLICY_METADATA = "x-gateway-policy"
 ROUTE_METADATA = "x-gateway-route"
 POLICY_WAIT_S = 0.3
 """How long a request may wait for a policy that xDS has not brought yet."""
+UNEXTENDED_S = 0.5
+"""Waits that are certain to be shorter need no more of Envoy's patience than it has anyway."""
 EXTENSION_SLACK_S = 0.5
 """Envoy's timer runs this much longer than ours, so that ours decides."""
 
@@ -116,8 +117,7 @@ class ExternalProcessor:
         while (message := await context.read()) is not None:
             action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
             if type(action) is Wait:
-                await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
-                action = await self._waited(exchange, action)
+                action = await self._waited(exchange, action, context)
             if action.last:
                 if type(action) is Refuse and action.problems and action.status >= 500:
                     self._log.warning("response_refused", problems=[f"{p.at}: {p.text}" for p in action.problems[:10]])
@@ -125,14 +125,23 @@ class ExternalProcessor:
                 return
             await context.write(messages.write(action))
 
-    async def _waited(self, exchange: Exchange, wait: Wait) -> Action:
-        """What the exchange does once the response that it waits for is there, or was given up."""
+    async def _waited(self, exchange: Exchange, wait: Wait, context: Stream) -> Action:
+        """What the exchange does once what it waits for is there, or was given up.
+
+        Envoy is asked once to be patient, and only if it may take long: it takes one extension for each answer.
+        """
         action: Action = wait
         started = self._unix_s()
+        is_extended = False
         while type(action) is Wait:
-            await _woken(action)
+            if action.awaited.is_waiting:
+                if not is_extended and action.at_most_s > UNEXTENDED_S:
+                    is_extended = True
+                    await context.write(messages.extension(action.at_most_s + EXTENSION_SLACK_S))
+                await _woken(action)
             action = exchange.resume(self._unix_s())
-        self._metrics.waits.observe(max(0.0, self._unix_s() - started))
+        if is_extended:
+            self._metrics.waits.observe(max(0.0, self._unix_s() - started))
         return action
 
     def forget_routes(self) -> None:
@@ -160,11 +169,11 @@ class ExternalProcessor:
 
 
 async def _woken(wait: Wait) -> None:
-    """Return when the ticket is no longer waiting, or its time is up."""
-    ticket = wait.ticket
+    """Return when what is awaited is there, or its time is up."""
+    awaited = wait.awaited
     woken = asyncio.Event()
-    ticket.wake = woken.set
-    if ticket.state is not State.WAITING:
+    awaited.wake = woken.set
+    if not awaited.is_waiting:
         return
     try:
         async with asyncio.timeout(wait.at_most_s):

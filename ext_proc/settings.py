@@ -23,6 +23,8 @@ class Settings(CalloutSettings):
     cache_entries: int
     wait_s: float
     """The longest that a request waits for another's response; shorter than Envoy's max_message_timeout."""
+    store_timeout_s: float
+    """How long a request waits for a Redis that holds responses."""
 
     @property
     def cache_bytes(self) -> int:
@@ -32,7 +34,13 @@ class Settings(CalloutSettings):
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Exits with status 2 and a message on stderr for what it does not understand."""
     common, flags = _flags(environment).parse(arguments)
-    return Settings(**common, cache_mib=flags.cache_mib, cache_entries=flags.cache_entries, wait_s=flags.wait)
+    return Settings(
+        **common,
+        cache_mib=flags.cache_mib,
+        cache_entries=flags.cache_entries,
+        wait_s=flags.wait,
+        store_timeout_s=flags.store_timeout,
+    )
 
 
 def worker_arguments(settings: Settings) -> list[list[str]]:
@@ -41,7 +49,7 @@ def worker_arguments(settings: Settings) -> list[list[str]]:
     own = [
         *("--cache-mib", str(max(1, settings.cache_mib // workers))),
         *("--cache-entries", str(max(1, settings.cache_entries // workers))),
-        *("--wait", str(settings.wait_s)),
+        *("--wait", str(settings.wait_s), "--store-timeout", str(settings.store_timeout_s)),
     ]
     return callout_flags.worker_arguments(settings, own)
 
@@ -51,4 +59,5 @@ def _flags(environment: Mapping[str, str]) -> CalloutFlags:
     flags.add("--cache-mib", "256", "MiB of responses held in memory, by all workers", int)
     flags.add("--cache-entries", "200000", "responses held in memory, by all workers", int)
     flags.add("--wait", "10.0", "seconds that a request waits for another's response at most", float)
+    flags.add("--store-timeout", "0.1", "seconds that requests wait for a Redis that holds responses", float)
     return flags

@@ -2,21 +2,80 @@
 
 from collections.abc import Callable, Collection, Mapping
 
-from ext_proc.cache.session import Cache
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from google.protobuf.message import DecodeError
+
+from ext_proc.cache.cache import Cache
 from ext_proc.policies import PolicyStore
+from ext_proc.redis_stores import RedisStores
 from gateway_runtime.telemetry import logger
 from gateway_runtime.xds_client import Rejected
 from policy.errors import PolicyError
+from policy.processing import StoreName
 from policy.purge import Purge, compile_purge
-from protos.gateway.policy.v1 import cache_purge_pb2
+from policy.stores import RedisAddress, redis_address
+from protos.gateway.policy.v1 import authz_pb2, cache_purge_pb2
 
 PURGE_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.CachePurge"
+SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.ProcessingPolicy"
 
 
+class Stores:
+    """Which Redis each policy in force means: Secrets by name come before the policies that name them."""
+
+    def __init__(self, policies: PolicyStore, stores: RedisStores) -> None:
+        self._policies = policies
+        self._stores = stores
+        self._secrets: dict[str, bytes] = {}
+        self._log = logger("policies")
+
+    def update_secrets(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
+        for name in removed:
+            self._secrets.pop(name, None)
+        self._secrets.update(changed)
+
+    def refresh(self) -> None:
+        """Open what is named; a policy whose Redis is unknown keeps its responses in memory, and the log says so."""
+        addresses: dict[StoreName, RedisAddress] = {}
+        for name in sorted(self._policies.store_names, key=lambda name: (name.secret, name.prefix)):
+            try:
+                message = authz_pb2.RedisStore(url_secret=name.secret, prefix=name.prefix)
+                addresses[name] = redis_address(message, self._secrets)
+            except PolicyError as error:
+                self._log.error("cache_store_unusable", reason=str(error))
+        self._stores.want(addresses)
+
+
+class SecretSink:
+    """Generic secrets, of which some are addresses of Redis; TLS material is none of ours."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
+        secrets: dict[str, bytes] = {}
+        for name, body in changed.items():
+            try:
+                secret = secret_pb2.Secret.FromString(body)
+            except DecodeError:
+                raise Rejected(f"{name}: no Secret") from None
+            if secret.WhichOneof("type") == "generic_secret":
+                source = secret.generic_secret.secret
+                secrets[name] = source.inline_bytes or source.inline_string.encode()
+        self._stores.update_secrets(secrets, removed)
+
+
 class PolicySink:
-    def __init__(self, store: PolicyStore, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self, store: PolicyStore, monotonic_s: Callable[[], float], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """
+        Args:
+            on_change: told when other policies are in force.
+        """
         self._store = store
+        self._on_change = on_change
         self._monotonic_s = monotonic_s
         self._log = logger("policies")
 
@@ -25,6 +84,7 @@ class PolicySink:
             self._store.update(changed, removed, self._monotonic_s())
         except PolicyError as error:
             raise Rejected(str(error)) from error
+        self._on_change()
         self._log.info("policies_updated", changed=len(changed), removed=len(removed), policies=len(self._store))
 
 
@@ -41,7 +101,7 @@ class PurgeSink:
         except PolicyError as error:
             raise Rejected(str(error)) from error
         for name, what in purges.items():
-            self._log.info("cache_purged", purge=name, entries=self._cache.purge(what))
+            self._log.info("cache_purged", purge=name, entries=self._cache.purge(name, what))
 
 
 def _compiled(name: str, body: bytes) -> Purge:

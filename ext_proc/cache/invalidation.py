@@ -3,19 +3,30 @@
 from urllib.parse import urljoin, urlsplit
 
 from ext_proc.cache.fields import Headers
-from policy.cache_key import cache_uri
+from policy.cache_key import QueryRules, cache_uri
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-def invalidated(method: str, scheme: str, authority: str, path: str, status: int, response: Headers) -> tuple[str, ...]:
+def invalidated(
+    method: str,
+    scheme: str,
+    authority: str,
+    path: str,
+    status: int,
+    response: Headers,
+    rules: QueryRules | None = None,
+) -> tuple[str, ...]:
     """The `cache_uri`s of the target and of Location and Content-Location on the same origin; none after an error.
 
     A method that is not known to be safe counts as unsafe.
+
+    Args:
+        rules: which parameters are part of the key on the request's route; None: all of them.
     """
     if method in SAFE_METHODS or not 200 <= status < 400:
         return ()
-    target = cache_uri(scheme, authority, path)
+    target = cache_uri(scheme, authority, path if rules is None else rules.applied(path))
     found = {target: None}
     for name in ("location", "content-location"):
         if name not in response:
@@ -25,7 +36,8 @@ def invalidated(method: str, scheme: str, authority: str, path: str, status: int
         except ValueError:
             continue
         query = f"?{url.query}" if url.query else ""
-        uri = cache_uri(url.scheme, url.netloc, f"{url.path or '/'}{query}")
+        path_of_it = f"{url.path or '/'}{query}"
+        uri = cache_uri(url.scheme, url.netloc, path_of_it if rules is None else rules.applied(path_of_it))
         if _origin(uri) == _origin(target):
             found[uri] = None
     return tuple(found)

@@ -155,6 +155,8 @@ class Found:
     """A request's place in the cache, and what is there."""
 
     key: str
+    selecting: tuple[str, ...]
+    """The names of request headers that went into `key`."""
     stored: Entry | None
     use: Use
     wishes: Wishes
@@ -164,12 +166,26 @@ class Found:
 
 def look_up(store: MemoryStore, target: Target, rules: CacheRules, headers: Headers, now: float) -> Found:
     known = store.selecting(target.primary)
-    selecting = known or rules.vary
+    return look_up_variant(store, target, known or rules.vary, headers, now, is_known=bool(known))
+
+
+def look_up_variant(
+    store: MemoryStore, target: Target, selecting: tuple[str, ...], headers: Headers, now: float, *, is_known: bool
+) -> Found:
+    """
+    Args:
+        selecting: the names by which variants differ.
+        is_known: from variants that are stored.
+    """
     key = key_of(target, selecting, headers)
-    stored = store.get(key)
-    wishes = wishes_of(headers)
+    found = Found(key, selecting, None, Use.ASK, wishes_of(headers), "vary-miss" if is_known else "uri-miss")
+    return found_in(found, store.get(key), now)
+
+
+def found_in(place: Found, stored: Entry | None, now: float) -> Found:
+    """The same place, with what is stored there."""
     if stored is None:
-        return Found(key, None, Use.ASK, wishes, "vary-miss" if known else "uri-miss")
-    use = use_of(stored, wishes, now)
+        return place
+    use = use_of(stored, place.wishes, now)
     fresh = not stored.always_revalidate and stored.remaining(now) > 0
-    return Found(key, stored, use, wishes, "request" if fresh else "stale")
+    return Found(place.key, place.selecting, stored, use, place.wishes, "request" if fresh else "stale")

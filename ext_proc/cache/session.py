@@ -1,13 +1,12 @@
 """One request's business with the cache, from lookup to storing; pure, driven by `exchange.py`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, assert_never
 
 from ext_proc.cache import status, storing, validation
+from ext_proc.cache.cache import Cache, FetchResult, Observer
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.fields import Headers
-from ext_proc.cache.invalidation import invalidated
+from ext_proc.cache.fleet import FleetTurn
 from ext_proc.cache.lookup import (
     Bypass,
     CachedRoute,
@@ -15,17 +14,17 @@ from ext_proc.cache.lookup import (
     Target,
     Use,
     bypass,
-    fresh,
+    found_in,
     key_of,
     look_up,
+    look_up_variant,
     target_of,
 )
-from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
-from ext_proc.cache.single_flight import Flights, State, Ticket
+from ext_proc.cache.shared import Fetched, Lease, Place
+from ext_proc.cache.single_flight import State, Ticket
 from ext_proc.events import Forward, Outcome, Refuse, RequestStart, ResponseStart, Serve, Wait
 from policy.processing import HeaderChanges
-from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
 
 _ERRORS = frozenset({500, 502, 503, 504})
 """RFC 5861 section 4."""
@@ -38,93 +37,6 @@ _BOUND_TO_BE_NEW = HeaderChanges(remove=validation.CONDITIONS, set=(("accept-enc
 _AS_IT_CAME = HeaderChanges(set=(("accept-encoding", "identity"),))
 
 
-class Observer(Protocol):
-    """Counts what happens on one route."""
-
-    def outcome(self, outcome: Outcome) -> None: ...
-    def bypassed(self, reason: Bypass) -> None: ...
-    def not_stored(self, reason: storing.Reason) -> None: ...
-    def stored(self, size: int) -> None: ...
-
-
-class Cache:
-    """What all requests of one process share."""
-
-    def __init__(self, store: MemoryStore, flights: Flights, *, wait_s: float) -> None:
-        """
-        Args:
-            wait_s: the longest that a request waits for another's response.
-        """
-        self.store = store
-        self.flights = flights
-        self.wait_s = wait_s
-        self._filling: dict[str, set[CacheSession]] = {}
-
-    def expire(self, now: float) -> None:
-        """Free what time has made useless; call it once a second or so."""
-        self.store.expire(now)
-        self.flights.expire(now)
-
-    def begin_fill(self, uri: str, session: "CacheSession") -> None:
-        self._filling.setdefault(uri, set()).add(session)
-
-    def end_fill(self, uri: str, session: "CacheSession") -> None:
-        sessions = self._filling.get(uri)
-        if sessions is not None:
-            sessions.discard(session)
-            if not sessions:
-                del self._filling[uri]
-
-    def invalidate(self, uri: str) -> None:
-        """Forget a URI; responses that are on their way since before are not stored either."""
-        self.store.remove_uri(uri)
-        for session in self._filling.get(uri, ()):
-            session.spoil()
-
-    def purge(self, what: Purge) -> int:
-        """Forget what an operator names; how many entries that were.
-
-        Responses that are on their way since before are not stored either: what they are tagged with is not known yet,
-        so a purge by tag holds for all of them.
-        """
-        match what:
-            case ByUri():
-                there = self.store.remove_uri(what.uri)
-                self._spoil(lambda uri: uri == what.uri)
-            case ByPrefix():
-                there = self.store.remove_where(what.covers)
-                self._spoil(what.covers)
-            case ByTag():
-                there = self.store.remove_tag(what.tag)
-                self._spoil(lambda _uri: True)
-            case Everything():
-                there = self.store.remove_where(lambda _uri: True)
-                self._spoil(lambda _uri: True)
-            case _:
-                assert_never(what)
-        return there
-
-    def _spoil(self, is_meant: Callable[[str], bool]) -> None:
-        for uri, sessions in self._filling.items():
-            if is_meant(uri):
-                for session in sessions:
-                    session.spoil()
-
-    def note_write(self, request: Headers, response: ResponseStart) -> None:
-        """Forget what a request has changed, if its method is unsafe and the service did as it asks."""
-        if not response.from_upstream:
-            return
-        for uri in invalidated(
-            request.get(":method", ""),
-            request.get(":scheme", "http"),
-            request.get(":authority", ""),
-            request.get(":path", "/"),
-            response.status,
-            response.headers,
-        ):
-            self.invalidate(uri)
-
-
 @dataclass(slots=True)
 class Note:
     """What the cache adds to a response that goes on to the client."""
@@ -132,18 +44,6 @@ class Note:
     cache_status: str
     fill: bool = False
     """Its body is wanted: `complete` with it."""
-
-
-def serve_fresh(
-    cache: Cache, route: CachedRoute, observer: Observer, request: RequestStart, now: float
-) -> Serve | None:
-    """The answer to a plain GET of something fresh, without a session; None: a session has to find out."""
-    stored = fresh(cache.store, route, request.headers, request.identity, now)
-    if stored is None:
-        return None
-    observer.outcome("hit")
-    age = int(stored.age(now))
-    return Serve(stored, age, status.hit(route.cache_name, int(stored.lifetime.fresh_s) - age), "hit")
 
 
 class CacheSession:
@@ -155,9 +55,11 @@ class CacheSession:
         "_deadline",
         "_fallback",
         "_fills",
+        "_fleet",
         "_found",
         "_headers",
         "_identity",
+        "_is_filling",
         "_observer",
         "_reason",
         "_requested_at",
@@ -183,9 +85,11 @@ class CacheSession:
         self._headers: Headers = request.headers
         self._identity = request.identity
         self._ticket: Ticket | None = None
+        self._fleet: FleetTurn | None = None
         self._deadline: float | None = None
         self._reason: status.Forwarded = "bypass"
         self._fills = False
+        self._is_filling = False
         self._spoiled = False
         self._conditional: Entry | None = None
         self._fallback: Entry | None = None
@@ -203,10 +107,15 @@ class CacheSession:
         if reason is not None:
             return self._pass_by(reason)
         self._target: Target = target_of(self._headers, self._route, self._identity)
+        shared = self._cache.shared_store(self._rules.store)
+        if shared is not None:
+            self._fleet = FleetTurn(shared)
         return self._decide(now, collapsed=False)
 
     def resume(self, now: float) -> Forward | Serve | Refuse | Wait:
-        """After Wait: the ticket's state has changed, or the time is up."""
+        """After Wait: what it waited for is there, or the time is up."""
+        if self._fleet is not None and self._fleet.is_asking:
+            return self._fetched(self._fleet, now)
         ticket = self._ticket
         assert ticket is not None
         if ticket.state is State.WAITING:
@@ -217,7 +126,7 @@ class CacheSession:
         stored = self._found.stored
         if ticket.state is State.GO and ticket.failed and stored is not None and self._may_serve_on_error(stored, now):
             return self._serve(stored, now, stale=True)
-        return self._ask(now, leading=ticket.state is State.LEADING)
+        return self._lead(now) if ticket.state is State.LEADING else self._ask(now, leading=False)
 
     def response(self, event: ResponseStart, shown: dict[str, str], now: float) -> Note | Serve | Refuse:
         """
@@ -227,7 +136,7 @@ class CacheSession:
         code = event.status
         name = self._route.cache_name
         if not self._fills:
-            self._cache.note_write(self._headers, event)
+            self._cache.note_write(self._headers, event, self._rules.query)
         conditional = self._conditional
         if conditional is not None and code == 304 and event.from_upstream:
             return self._refresh(conditional, event.headers, shown, now)
@@ -277,8 +186,10 @@ class CacheSession:
 
     def close(self) -> None:
         """Whatever happened: nobody waits for this session any more."""
-        if self._fills:
+        if self._is_filling:
             self._cache.end_fill(self._target.uri, self)
+        if self._fleet is not None:
+            self._fleet.end()
         if self._ticket is not None:
             self._ticket.leave()
 
@@ -299,29 +210,136 @@ class CacheSession:
             if found.use is Use.SERVE_STALE or collapsed or self._cache.flights.is_flying(found.key):
                 return self._serve(stored, now, stale=True, collapsed=collapsed)
         self._reason = found.reason
-        if found.wishes.only_if_cached:
-            return self._refuse_to_ask()
-        if found.wishes.no_store:
+        if found.wishes.no_store and not found.wishes.only_if_cached:
             self._reason = "request"
             return self._pass_by("no-store")
+        if not self._is_alone(found):
+            return self._join(found, now)
+        if self._fleet is not None and self._fleet.is_up:
+            return self._fetch(self._fleet, now, lease=False)
+        return self._go_alone(now)
+
+    def _is_alone(self, found: Found) -> bool:
+        """Whether the request has wishes of its own, so that nobody else waits for what it gets."""
+        headers, wishes = self._headers, found.wishes
+        own = wishes.only_if_cached or wishes.no_cache or headers[":method"] == "HEAD" or "range" in headers
+        return own or found.reason == "request"
+
+    def _go_alone(self, now: float) -> Forward | Refuse:
+        if self._found.wishes.only_if_cached:
+            return self._refuse_to_ask()
         if self._headers[":method"] == "HEAD" or "range" in self._headers:
             return self._forward(HeaderChanges())
-        if found.wishes.no_cache or found.reason == "request":
-            self._reason = "request"
-            return self._ask(now, leading=True)
-        return self._join(found, now)
+        self._reason = "request"
+        return self._ask(now, leading=True)
 
     def _join(self, found: Found, now: float) -> Forward | Serve | Refuse | Wait:
         ticket = self._ticket = self._cache.flights.join(found.key, now)
+        if ticket.state is State.LEADING:
+            return self._lead(now)
         if ticket.state is State.WAITING:
-            if self._deadline is None:
-                self._deadline = now + self._cache.wait_s
-            if self._deadline > now:
-                return Wait(ticket, self._deadline - now)
+            left_s = self._wait_left_s(now)
+            if left_s > 0:
+                return Wait(ticket, left_s)
             ticket.leave()
         elif ticket.failed and found.stored is not None and self._may_serve_on_error(found.stored, now):
             return self._serve(found.stored, now, stale=True)
-        return self._ask(now, leading=ticket.state is State.LEADING)
+        return self._ask(now, leading=False)
+
+    def _wait_left_s(self, now: float) -> float:
+        """How much longer this request may wait for others; the time runs from the first question."""
+        if self._deadline is None:
+            self._deadline = now + self._cache.wait_s
+        return self._deadline - now
+
+    def _lead(self, now: float) -> Forward | Wait:
+        """The first of this process's requests for a key looks whether another process has it, or asks just now."""
+        if self._fleet is not None and self._fleet.is_up:
+            return self._fetch(self._fleet, now, lease=True)
+        return self._ask(now, leading=True)
+
+    def _fetch(self, fleet: FleetTurn, now: float, *, lease: bool, is_exact: bool = False) -> Wait:
+        """Ask the shared store; what is invalidated meanwhile is as good as not there."""
+        self._begin_fill()
+        found = self._found
+        place = Place(self._target.uri, self._target.primary, found.key, found.selecting)
+        pending = fleet.ask(place, now, lease=lease, is_exact=is_exact)
+        return Wait(pending, max(fleet.patience_s, self._wait_left_s(now)) if fleet.has_waited else fleet.patience_s)
+
+    def _fetched(self, fleet: FleetTurn, now: float) -> Forward | Serve | Refuse | Wait:
+        """After Wait: the shared store has answered, or takes too long."""
+        answer = fleet.answered()
+        alone = self._is_alone(self._found)
+        if answer.selecting is not None:
+            return self._look_again(fleet, answer.selecting, now, lease=not alone)
+        stored = None if self._spoiled else answer.entry
+        if stored is not None:
+            stored = self._keep(stored, now)
+            self._found = found_in(self._found, stored, now)
+            self._reason = self._found.reason
+        self._observer.fetched(_result(answer, self._found), fleet.took_s(now))
+        served = self._serve_fetched(fleet, answer, now)
+        if served is not None:
+            return served
+        return self._go_alone(now) if alone or self._is_alone(self._found) else self._take_turn(fleet, answer, now)
+
+    def _look_again(self, fleet: FleetTurn, names: tuple[str, ...], now: float, *, lease: bool) -> Wait:
+        """Variants differ by other request headers than this process knew."""
+        known = self._cache.store.selecting(self._target.primary)
+        selecting = tuple(sorted({*names, *known}))
+        self._found = look_up_variant(self._cache.store, self._target, selecting, self._headers, now, is_known=True)
+        self._reason = self._found.reason
+        return self._fetch(fleet, now, lease=lease, is_exact=True)
+
+    def _keep(self, stored: Entry, now: float) -> Entry:
+        """Put what the shared store has into memory, unless something newer is there; which of them counts."""
+        mine = self._found.stored
+        if mine is not None and mine.received_at >= stored.received_at:
+            return mine
+        store, target = self._cache.store, self._target
+        selecting = store.note_selecting(target.primary, self._found.selecting)
+        store.put(
+            key_of(target, selecting, self._headers),
+            stored,
+            primary=target.primary,
+            uri=target.uri,
+            selecting=selecting,
+            route=self._route.name,
+            expires_at=stored.received_at + storing.kept_s(stored),
+        )
+        return stored
+
+    def _serve_fetched(self, fleet: FleetTurn, answer: Fetched, now: float) -> Serve | Refuse | None:
+        found = self._found
+        stored = found.stored
+        if stored is None or found.use is Use.ASK:
+            return None
+        stale = found.use is not Use.SERVE
+        if found.use is Use.SERVE_WHILE_REVALIDATING and answer.lease is not Lease.HELD and not fleet.has_waited:
+            return None
+        fleet.decline(0.0, failed=False)
+        if self._ticket is not None:
+            self._ticket.stored()
+        return self._serve(stored, now, stale=stale, collapsed=fleet.has_waited)
+
+    def _take_turn(self, fleet: FleetTurn, answer: Fetched, now: float) -> Forward | Serve | Refuse | Wait:
+        """Nobody has it: ask the origin, or wait for the process that does."""
+        stored = self._found.stored
+        if answer.lease is Lease.UNCACHEABLE:
+            self._decline(now, answer.uncacheable_s, failed=answer.failed)
+            if answer.failed and stored is not None and self._may_serve_on_error(stored, now):
+                return self._serve(stored, now, stale=True)
+            return self._ask(now, leading=False)
+        if answer.lease is Lease.HELD and self._wait_left_s(now) > 0:
+            fleet.wait_for_another()
+            return self._fetch(fleet, now, lease=True)
+        return self._ask(now, leading=True)
+
+    def _begin_fill(self) -> None:
+        self._spoiled = False
+        if not self._is_filling:
+            self._is_filling = True
+            self._cache.begin_fill(self._target.uri, self)
 
     def _ask(self, now: float, *, leading: bool) -> Forward:
         """Go upstream with a request whose response can be stored.
@@ -330,7 +348,7 @@ class CacheSession:
         """
         self._requested_at = now
         self._fills = True
-        self._cache.begin_fill(self._target.uri, self)
+        self._begin_fill()
         stored = self._found.stored
         self._fallback = stored
         if stored is not None and stored.has_validator:
@@ -389,8 +407,13 @@ class CacheSession:
             return
         self._observer.stored(entry.size)
         served_stale = entry.lifetime.stale_while_revalidate_s > 0
-        if entry.always_revalidate or (entry.remaining(now) <= 0 and not served_stale):
-            # Each follower has to ask the origin itself; waiting for one another would only serialise them.
+        # Each follower has to ask the origin itself; waiting for one another would only serialise them.
+        asks_again = entry.always_revalidate or (entry.remaining(now) <= 0 and not served_stale)
+        if self._fleet is not None:
+            uncacheable_s = _UNCACHEABLE_S if asks_again else 0.0
+            replaces = self._reason == "request"
+            self._fleet.put(key, selecting, entry, now, uncacheable_s=uncacheable_s, replaces=replaces)
+        if asks_again:
             self._decline(now, _UNCACHEABLE_S)
             return
         self._cache.flights.forget_uncacheable(self._found.key)
@@ -398,6 +421,8 @@ class CacheSession:
             self._ticket.stored()
 
     def _decline(self, now: float, for_s: float, *, failed: bool = False) -> None:
+        if self._fleet is not None:
+            self._fleet.decline(for_s, failed=failed)
         if self._ticket is not None:
             self._ticket.declined(now + for_s, failed=failed)
 
@@ -449,3 +474,17 @@ class CacheSession:
             self._headers.get("x-request-id", ""),
             "miss",
         )
+
+
+def _result(answer: Fetched, found: Found) -> FetchResult:
+    if answer.entry is not None:
+        return "stale" if found.use is Use.ASK or found.reason == "stale" else "hit"
+    match answer.lease:
+        case Lease.HELD:
+            return "held"
+        case Lease.UNCACHEABLE:
+            return "uncacheable"
+        case Lease.DOWN:
+            return "down"
+        case _:
+            return "miss"

@@ -45,6 +45,10 @@ class Ticket:
         self.wake: Callable[[], None] | None = None
         """Called once, when the state is no longer WAITING."""
 
+    @property
+    def is_waiting(self) -> bool:
+        return self.state is State.WAITING
+
     def stored(self) -> None:
         """End the flight that this ticket leads: the store has the response."""
         self._flights._finish(self, State.READ)

@@ -15,8 +15,8 @@ import httpx
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from ext_proc.cache.cache import Cache
 from ext_proc.cache.memory import MemoryStore
-from ext_proc.cache.session import Cache
 from ext_proc.cache.single_flight import Flights
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore

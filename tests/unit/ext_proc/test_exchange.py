@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ext_proc.cache.cache import Cache, serve_fresh
 from ext_proc.cache.memory import MemoryStore
-from ext_proc.cache.session import Cache, CacheSession, serve_fresh
+from ext_proc.cache.session import CacheSession
 from ext_proc.cache.single_flight import Flights
 from ext_proc.events import (
     Action,
@@ -49,6 +50,9 @@ class Counts:
 
     def stored(self, size: int) -> None:
         self.counts["stored"] += 1
+
+    def fetched(self, result: str, seconds: float) -> None:
+        self.counts[f"fetched {result}"] += 1
 
 
 class Gateway:

@@ -25,7 +25,7 @@ def test_what_is_named_is_gone(purge: Purge) -> None:
     g.fetch("/a", FRESH | {"cache-tag": "users, user-7"})
     g.fetch("/b", FRESH | {"surrogate-key": "events"})
 
-    assert (2 if purge == Everything() else 1) == g.cache.purge(purge)
+    assert (2 if purge == Everything() else 1) == g.cache.purge("purge-1", purge)
 
     assert isinstance(g.begin("/a").action, Forward)
     assert isinstance(g.begin("/b").action, Forward if purge == Everything() else Serve)
@@ -39,7 +39,7 @@ def test_a_response_that_was_asked_for_before_the_purge_is_not_stored(purge: Pur
     follower = g.begin()
     leader.responds(FRESH)
 
-    assert 0 == g.cache.purge(purge)
+    assert 0 == g.cache.purge("purge-1", purge)
     leader.chunk(b"old", end=True)
 
     assert isinstance(follower.resume(), Forward)
@@ -71,7 +71,7 @@ def test_tags_stay_when_the_service_validates_without_them() -> None:
     g.now += 5
     assert isinstance(g.begin().responds({"cache-control": "max-age=60"}, status=304), Serve)
 
-    assert 1 == g.cache.purge(ByTag("users"))
+    assert 1 == g.cache.purge("purge-1", ByTag("users"))
 
 
 def test_tags_of_evicted_entries_are_forgotten() -> None:

@@ -1,0 +1,103 @@
+"""What the shared store promises, on a real Redis."""
+
+import asyncio
+
+import pytest
+
+from ext_proc.cache.shared import Lease
+from policy.purge import ByTag, Everything
+from tests.feature.ext_authz.harness import eventually
+from tests.feature.ext_proc.redis_harness import PATIENT, fresh, place, running
+from tests.redis_servers import RedisServer
+from tests.unit.ext_proc.rules import stored
+
+pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis cache")]
+
+
+async def test_a_purge_is_done_once_and_known_to_newcomers(redis: RedisServer) -> None:
+    """A process that starts later reads the log; one that is told of an old purge again does not repeat it."""
+    async with running(redis.url, prefix="new:") as one:
+        late = await one.fetch(place(), lease=True)
+        one.store.purge("purge-1", ByTag("t"))
+        await eventually(lambda: not one.store._unconfirmed)
+        one.put(place(), late, fresh(cache_tag="t"))
+        async with running(redis.url, prefix="new:") as newcomer:
+            assert (await newcomer.fetch(place())).entry is None
+            await newcomer.fill(place(), fresh(cache_tag="t"))
+            newcomer.store.purge("purge-1", ByTag("t"))
+            await eventually(lambda: not newcomer.store._owed)
+            log = redis.command("XLEN", "new:{log}:bans")
+
+            assert b":1\r\n" == log
+            assert (await one.fetch(place())).entry is not None
+
+
+async def test_a_purge_frees_the_room(redis: RedisServer) -> None:
+    """Tagged entries and, with everything, all keys but the log's are deleted."""
+    async with running(redis.url, prefix="room:") as it:
+        for number in range(20):
+            await it.fill(place(f"/{number}"), fresh(cache_tag="t"))
+        it.store.purge("purge-1", ByTag("t"))
+        await eventually(lambda: not any(b"}e" in key for key in keys(redis, "room:*")))
+        await it.fill(place("/x"))
+        it.store.purge("purge-2", Everything())
+
+        await eventually(lambda: all(b"{log}" in key for key in keys(redis, "room:*")))
+
+
+async def test_entries_live_as_long_as_they_are_of_use(redis: RedisServer) -> None:
+    """Not longer than a day, a tenth less at most; sets and names live as long."""
+    async with running(redis.url, prefix="ttl:") as it:
+        await it.fill(place(), stored({"cache-control": "max-age=100", "cache-tag": "t"}))
+        await it.fill(place("/long"), fresh())
+        await it.fetch(place())
+        lives = sorted(int(redis.command("PTTL", key.decode())[1:]) for key in keys(redis, "ttl:*") if b"}e" in key)
+        others = [int(redis.command("PTTL", key.decode())[1:]) for key in keys(redis, "ttl:*") if b"{log}" not in key]
+
+    assert 89_000 < lives[0] <= 100_000
+    assert 77_000_000 < lives[1] <= 86_400_000
+    assert min(others) > 80_000
+
+
+async def test_a_flushed_script_is_sent_again(redis: RedisServer) -> None:
+    """NOSCRIPT costs one more round trip and nobody notices."""
+    async with running(redis.url) as it:
+        await it.fill(place())
+        redis.command("SCRIPT", "FLUSH")
+
+        assert (await it.fetch(place())).entry is not None
+
+
+async def test_many_at_once_are_few_round_trips(redis: RedisServer) -> None:
+    """What comes while a call is out goes with the next one."""
+    async with running(redis.url) as it:
+        answers = [
+            it.store.fetch(place(f"/{number}"), lease=False, is_exact=False, after_s=0.0, now=0.0)
+            for number in range(300)
+        ]
+        await eventually(lambda: not any(answer.is_waiting for answer in answers))
+
+        assert it.metric("seconds_count", operation="get") <= 4
+
+
+async def test_a_stopped_store_answers(redis: RedisServer) -> None:
+    """An exchange that still holds a store of a removed policy goes on without it."""
+    async with running(redis.url) as it:
+        await it.fill(place())
+
+    assert Lease.DOWN is (await it.fetch(place())).lease
+
+
+def keys(redis: RedisServer, pattern: str) -> list[bytes]:
+    answer = redis.command("KEYS", pattern)
+    return [line for line in answer.split(b"\r\n") if line.startswith(pattern.rstrip("*").encode())]
+
+
+async def test_nothing_is_kept_of_names_and_identities(redis: RedisServer) -> None:
+    """Keys are hashes: what callers send as URL or identity is not readable in them."""
+    async with running(redis.url, prefix="hidden:") as it:
+        await it.fill(place("/private?token=1", identity="alice"), fresh(cache_tag="user-alice"))
+        await asyncio.sleep(0)
+
+    assert not any(b"alice" in key or b"token" in key for key in keys(redis, "hidden:*"))
+    assert PATIENT.longest_s == 86_400
