@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
+from control_plane.cli.transforms_explained import transform_rows
 from control_plane.config.effective import POLICY_KEYS, EffectiveRoute, applies, effective_routes
 from control_plane.config.matching import Outcome, RefusedPathError, Request, first_match, normalised_path
 from control_plane.config.materials import Materials
@@ -11,9 +12,9 @@ from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import Listener
 from control_plane.config.model.services import Service
 from control_plane.config.wording import worded, worded_size
-from control_plane.translate.policies import policies, query_parameters
+from control_plane.translate.policies import policies, processing_policy, query_parameters
 from policy.cache_key import cache_uri
-from policy.processing import query_rules
+from policy.processing import compile_policy, query_rules
 
 
 class UnexplainableError(Exception):
@@ -65,7 +66,8 @@ def explanation(gateway: Gateway, materials: Materials, question: Question) -> I
             target = f"{path}?{parts.query}" if parts.query else path
             if outcome.route.cache.query is not None:
                 target = query_rules(query_parameters(outcome.route.cache.query)).applied(target)
-            yield from _cache(outcome.route, cache_uri("https" if listener.tls else "http", host, target))
+            selecting = _selecting(gateway, materials, outcome.route)
+            yield from _cache(outcome.route, cache_uri("https" if listener.tls else "http", host, target), selecting)
 
 
 def _split(url: str) -> "SplitUrl":
@@ -138,6 +140,10 @@ def _consequences(gateway: Gateway, materials: Materials, route: EffectiveRoute,
     yield "policies"
     yield f"  ext_authz  {names.authz or 'none: the route is public and has neither limits nor ip rules'}"
     yield f"  ext_proc   {names.processing or 'none: the route neither caches nor transforms'}"
+    if rows := list(transform_rows(route)):
+        yield ""
+        yield "transforms, in this order"
+        yield from _columns(rows)
     if route.rate_limits:
         yield ""
         yield "limits"
@@ -156,6 +162,8 @@ def _policy(route: EffectiveRoute, key: str) -> str:
             return "yes" if getattr(route, key) else "none"
         case "shadow":
             return "true: nothing is refused" if route.shadow else "false"
+        case "transform":
+            return "see below" if route.transform is not None else "none"
         case "timeout":
             return f"{worded(route.timeout)}{' (none)' if not route.timeout else ''}"
     return worded(getattr(route, key) or None)
@@ -198,15 +206,23 @@ def _addresses(service: Service) -> str:
     return ", ".join(f"{endpoint.address}:{endpoint.port}" for endpoint in service.endpoints or ()) or "no endpoints"
 
 
-def _cache(route: EffectiveRoute, uri: str) -> Iterator[str]:
+def _selecting(gateway: Gateway, materials: Materials, route: EffectiveRoute) -> tuple[str, ...]:
+    """The request headers that are part of the key whatever the origin says: those of `vary`, and those that the rules
+    of `transform` read.
+    """
+    policy = processing_policy(gateway, route, materials, invalidates=False)
+    rules = compile_policy(policy).cache if policy is not None else None
+    return rules.vary if rules is not None else ()
+
+
+def _cache(route: EffectiveRoute, uri: str, selecting: Sequence[str]) -> Iterator[str]:
     assert route.cache is not None
     identity = "the proven identity" if route.cache.scope == "user" else "nobody (all callers share it)"
     yield ""
     yield "cache key"
     yield f"  URI       {uri}"
     yield f"  identity  {identity}"
-    names = ", ".join(sorted(name.lower() for name in route.cache.vary))
-    yield f"  vary      {names or 'nothing'}, and the origin's Vary"
+    yield f"  vary      {', '.join(selecting) or 'nothing'}, and the origin's Vary"
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:

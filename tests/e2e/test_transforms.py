@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import brotli
 import httpx
@@ -273,7 +274,7 @@ def test_a_body_that_cannot_be_redacted_never_passes(shop: Shop) -> None:
     large = json.dumps({**secret, "rest": "x" * 3_000_000}).encode()
     bomb = gzip.compress(json.dumps({**secret, "rest": "x" * 30_000_000}).encode())
     assert len(bomb) < 200 << 10
-    bodies: list[tuple[bytes, dict[str, str]]] = [
+    bodies: list[tuple[bytes, dict[str, Any]]] = [
         (b"password: secret", {"content_type": "text/plain"}),
         (b'{"password": "secret"', {}),
         (b'{"password": "secret", "password": "secret"}', {}),

@@ -152,6 +152,54 @@ def test_explain(config: Path) -> None:
     assert "  ext_authz  authz-" in result.stdout
 
 
+def test_explain_shows_transforms_in_their_order(config: Path) -> None:
+    """With the cache between them, and what they make part of its key."""
+    config.write_text(
+        document(
+            routes="""
+                routes:
+                  - name: users
+                    service: users
+                    auth: {any_of: [jwt.main]}
+                    cache: {}
+                    transform:
+                      on_unreadable: pass
+                      path_parameters: /users/{id}
+                      request:
+                        path: /v2/{path:id}
+                        query: {set: {by: "{claim:sub}"}}
+                        headers: {rename: {x-a: x-b}, remove: [x-c]}
+                        body:
+                          - {type: set, fields: {$.a: {b: [1, true]}}}
+                          - {type: json_patch, operations: [{op: remove, path: /c}]}
+                          - {type: graphql, envelope: wrap, query: "{ a }", operation: A}
+                      response:
+                        body: [{type: redact, fields: [password]}, {type: convert, to: csv}]
+            """,
+        )
+    )
+    result = _run("explain", config, "GET", "/users/7")
+
+    lines = result.stdout.splitlines()
+    start = lines.index("transforms, in this order")
+    assert [
+        "            bodies   up to 1MiB; larger and unreadable ones are passed as they are",
+        "            cache    looked up; a hit ends here",
+        "  request   path     /v2/{path:id} (of /users/{id})",
+        "  request   query    set by: {claim:sub}",
+        "  request   headers  rename x-a -> x-b",
+        "  request   headers  remove x-c",
+        "  request   body     set $.a: {b: [1, true]}",
+        "  request   body     json_patch remove /c",
+        "  request   body     graphql wrap A",
+        "  response  body     redact password",
+        "  response  body     convert to csv",
+        "            cache    stores what the client gets",
+        "",
+    ] == lines[start + 1 : start + 14]
+    assert "  vary      accept, x-a, and the origin's Vary" in lines
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [("/nothing", "404 (urn:meetinity:no-route)"), ("/users%2F7", "400: %2F and %5C in a path are refused with 400")],
