@@ -35,12 +35,20 @@ golden: setup ## rewrites the expected files of tests/golden
 	@$(python) -m tests.golden.update
 	@$(python) -m tests.kubernetes.manifests
 
-schema: setup ## rewrites docs/reference/gateway.schema.json
+schema: setup ## rewrites docs/reference/gateway.schema.json and fields.md
 	@$(python) -m scripts.generate_schema
+	@$(python) -m scripts.fields_reference
 
-reference: setup ## rewrites docs/reference/metrics.md and commands.md
+reference: setup ## rewrites docs/reference/metrics.md and commands.md, and the flags in docs/operations/deployment.md
 	@$(python) -m scripts.metrics_reference
 	@$(python) -m scripts.commands_reference
+	@$(python) -m scripts.variables_reference
+
+docs: setup ## the documents as a site in build/site; a link that leads nowhere fails
+	@scripts/setup.sh docs
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .tools/docs/bin/mkdocs --quiet build
+	@$(python) -m scripts.site_check build/site
+	@echo "build/site/index.html"
 
 lock: setup ## pins the dependencies of pyproject.toml again
 	@scripts/lock.sh

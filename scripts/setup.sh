@@ -117,6 +117,27 @@ load() {
     esac
 }
 
+# Mermaid for the site of the documents, which loads nothing from elsewhere; without npm its diagrams are shown as text.
+mermaid() {
+    made mermaid requirements/npm.lock && [ -e .tools/docs/mermaid.min.js ] && return
+    command -v npm >/dev/null || {
+        say "Mermaid is left out: there is no npm (diagrams are shown as text)"
+        return
+    }
+    grep '^mermaid ' requirements/npm.lock | while read -r package release digest; do
+        say "Mermaid $release (.tools/docs, about 20 MB)"
+        (cd .tools/docs && npm pack --silent "$package@$release" >npm.log 2>&1) || {
+            say "Mermaid is left out: it cannot be had here (diagrams are shown as text)"
+            return
+        }
+        file=".tools/docs/$package-$release.tgz"
+        echo "$digest  $file" | sha512sum --check --status || fail "$file is not the file that requirements/npm.lock pins"
+        tar -xzf "$file" -C .tools/docs --strip-components=2 package/dist/mermaid.min.js
+        rm "$file"
+    done
+    [ ! -e .tools/docs/mermaid.min.js ] || stamp mermaid requirements/npm.lock
+}
+
 stubs() {
     made stubs requirements/dev.lock scripts/envoy_stubs.py && [ -d typings ] && return
     say "type stubs of Envoy's API (typings)"
@@ -164,7 +185,10 @@ envoy
 case ${1:-all} in
 run) ;;
 audit) tool audit "tools of make audit" ;;
-docs) tool docs "tools of make docs" ;;
+docs)
+    tool docs "tools of make docs"
+    mermaid
+    ;;
 load)
     load
     redis
