@@ -46,7 +46,7 @@ reference: setup ## rewrites docs/reference/metrics.md and commands.md, and the 
 
 docs: setup ## the documents as a site in build/site; a link that leads nowhere fails
 	@scripts/setup.sh docs
-	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .tools/docs/bin/mkdocs --quiet build
+	@NO_MKDOCS_2_WARNING=1 .tools/docs/bin/mkdocs build
 	@$(python) -m scripts.site_check build/site
 	@echo "build/site/index.html"
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from scripts.generate_schema import TARGET as SCHEMA
@@ -12,9 +11,9 @@ TARGET = SCHEMA.with_name("fields.md")
 Schema = Mapping[str, Any]
 _HEAD = """# Every field
 
-Generated from [gateway.schema.json](gateway.schema.json) (`make schema`), which editors can use as well. What the fields mean
-together, and what is an error, stands in [gateway.yaml](configuration.md). Wherever a number or a word is expected,
-`${NAME}` and `${file:/path}` may stand; durations, sizes, rates and dates are
+Generated from [gateway.schema.json](gateway.schema.json) (`make schema`), which editors can use as well. What the
+fields mean together, and what is an error, stands in [gateway.yaml](configuration.md). Wherever a number or a word is
+expected, `${NAME}` and `${file:/path}` may stand; durations, sizes, rates and dates are
 [written so](configuration.md#how-the-file-is-read).
 """
 
@@ -81,7 +80,9 @@ def _forms(field: Schema) -> Iterator[str]:
         case {"type": list()}:
             yield "text"
         case {"type": str(kind)}:
-            yield {"string": "text", "integer": "number", "number": "number", "boolean": "`true`, `false`"}.get(kind, kind)
+            yield {"string": "text", "integer": "number", "number": "number", "boolean": "`true`, `false`"}.get(
+                kind, kind
+            )
 
 
 def _default(field: Schema) -> str:

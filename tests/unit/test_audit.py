@@ -23,7 +23,7 @@ from scripts.audit import (
 
 def test_vulnerabilities_fail() -> None:
     """Each with what fixes it, also beside packages about which nothing is known."""
-    report = {
+    report: dict[str, list[dict[str, object]]] = {
         "dependencies": [
             {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]},
             {"name": "b", "version": "2", "vulns": [{"id": "CVE-2", "fix_versions": []}]},
