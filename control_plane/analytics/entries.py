@@ -21,7 +21,11 @@ OTHER = "(other)"
 """Consumers that are not told apart, since there are too many. A name holds a colon, so it is nobody's."""
 MAX_NAME = 128
 """Characters; of a subject that is longer its beginning counts."""
-_VERSION = re.compile(r"/(?:[^/]{1,64}/)?(v[0-9]{1,2}(?:(?:alpha|beta)[0-9]?)?)(?=[/?]|$)")
+_VERSION = re.compile(r"/(?:[^/]{1,64}/)?(v[0-9]{1,2}(?:(?:alpha|beta)[0-9]?)?)(?=/|$)")
+
+
+_CONSUMERS = (("user:", "user"), ("key:", "api_key"))
+"""What a name begins with, and the field of ext_authz's metadata that holds it."""
 
 
 class Key(NamedTuple):
@@ -62,29 +66,29 @@ class Counted(NamedTuple):
 def counted(gateway: str, entry: HttpEntry) -> Counted:
     """What counts of an entry from an Envoy of a gateway."""
     common, response = entry.common_properties, entry.response
-    route = common.route_name
+    route, took = common.route_name, common.duration
     version = api_version(common.custom_tags.get(PATH_TAG, "")) if route else ""
-    key = Key(gateway, consumer(entry), route, version, response.response_code.value)
-    duration = common.duration if common.HasField("duration") else common.time_to_last_downstream_tx_byte
+    key = Key(gateway, consumer(common), route, version, response.response_code.value)
     headers = response.response_headers
     deprecation = _deprecation(dict(headers)) if headers else None
-    return Counted(key, duration.seconds + duration.nanos / 1e9, response.response_body_bytes, deprecation)
+    return Counted(key, took.seconds + took.nanos * 1e-9, response.response_body_bytes, deprecation)
 
 
-def consumer(entry: HttpEntry) -> str:
+def consumer(common: accesslog_pb2.AccessLogCommon) -> str:
     """Who called."""
-    metadata = entry.common_properties.metadata.filter_metadata
-    if EXT_AUTHZ_FILTER not in metadata:
-        return ANONYMOUS
-    proven = metadata[EXT_AUTHZ_FILTER].fields
-    for kind, field in (("user", "user"), ("key", "api_key")):
-        if field in proven and (name := proven[field].string_value):
-            return f"{kind}:{_name(name)}"
+    metadata = common.metadata.filter_metadata
+    if EXT_AUTHZ_FILTER in metadata:
+        proven = metadata[EXT_AUTHZ_FILTER].fields
+        for kind, field in _CONSUMERS:
+            if field in proven and (name := proven[field].string_value):
+                return kind + _name(name)
     return ANONYMOUS
 
 
 def api_version(path: str) -> str:
-    """Of a path with or without query."""
+    """Of a path without query."""
+    if "/v" not in path:
+        return ""
     found = _VERSION.match(path)
     return found[1] if found is not None else ""
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from tests.performance import authz_bench, limiter_work
+from tests.performance import analytics_bench, authz_bench, limiter_work
 from tests.performance.cases import CASES, Plan, measure
 from tests.performance.load import Load
 from tests.performance.processes import answer_of
@@ -43,6 +43,19 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
     assert all(case.title in text for case in CASES)
     assert 9 == len(ratios(samples))
     assert 6 == len(of_authz)
+
+
+@pytest.mark.timeout(120)
+def test_the_cost_of_analytics_is_measured(tmp_path: Path) -> None:
+    """The same gateway with it, without it, and with its process away."""
+    plan = Plan(rounds=1, seconds=0.01, connections=100)
+    with analytics_bench.AnalyticsStand(tmp_path) as stand:
+        samples = list(measure(stand, FewRequests(), analytics_bench.cases(), plan))
+    text = analytics_bench.document(samples, analytics_bench.work_of(quick=True), plan)
+
+    assert list(analytics_bench.TITLES) == [sample.case for sample in samples]
+    assert {"analytics", "envoy"} == samples[1].cpu_us.keys()
+    assert all(title in text for title in analytics_bench.TITLES.values())
 
 
 @pytest.mark.redis

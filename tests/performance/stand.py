@@ -125,7 +125,7 @@ class Stand:
                 "jwt": Target(f"http://{HOST}:{jwt_port}/", programs, {"authorization": bearer_token()}),
             }
             for target in self._static.values():
-                _wait_for_answer(target, self._programs)
+                wait_for_answer(target, self._programs)
         return self._static
 
     def _gateway(self, callouts: Callouts) -> Mapping[str, Target]:
@@ -166,7 +166,7 @@ class Stand:
             ),
         }
         for target in targets.values():
-            _wait_for_answer(target, self._programs)
+            wait_for_answer(target, self._programs)
         return targets
 
     def _start_control_plane(self, label: str, config: Path, xds_port: int) -> None:
@@ -192,7 +192,7 @@ class Stand:
         return started
 
 
-def _wait_for_answer(target: Target, programs: Sequence[Program]) -> None:
+def wait_for_answer(target: Target, programs: Sequence[Program]) -> None:
     def answers() -> bool:
         answer = answer_of(target.url, target.headers)
         name, content = target.proof

@@ -43,10 +43,10 @@ def test_names_are_bounded_and_can_be_stored() -> None:
     ("path", "version"),
     [
         ("/v1/users", "v1"),
-        ("/api/v2/users?x=1", "v2"),
+        ("/api/v2/users", "v2"),
         ("/api/v2", "v2"),
         ("/api/v1beta1/users", "v1beta1"),
-        ("/v2alpha?x", "v2alpha"),
+        ("/v2alpha", "v2alpha"),
         ("/api/users/v3", ""),
         ("/api/users", ""),
         ("/very", ""),
