@@ -250,6 +250,7 @@ class Reconciler:
             began_ns = time.time_ns()
             self._store.publish(name, snapshot.with_resource(resource), changes)
             self._store.traces.published(name, "endpoints", changes, began_ns)
+            self._log.info("endpoints_published", gateway=name, cluster=cluster, version=resource.version)
             self._metrics.endpoint_updates.inc()
         known = replace(served.discovered, endpoints={**served.discovered.endpoints, **found})
         self._served = replace(served, discovered=known)

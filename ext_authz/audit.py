@@ -18,14 +18,18 @@ class AuditLog:
         self._suppressed = 0
         self._log = logger("audit")
 
-    def denied(self, request: Request, decision: Deny) -> None:
-        self._write("denied", request, decision)
+    def denied(self, request: Request, decision: Deny, trace_id: str | None = None) -> None:
+        """
+        Args:
+            trace_id: of the request if it is sampled.
+        """
+        self._write("denied", request, decision, trace_id)
 
-    def would_deny(self, request: Request, decision: Deny) -> None:
+    def would_deny(self, request: Request, decision: Deny, trace_id: str | None = None) -> None:
         """A policy in shadow mode let pass what it would deny."""
-        self._write("would_deny", request, decision)
+        self._write("would_deny", request, decision, trace_id)
 
-    def _write(self, event: str, request: Request, decision: Deny) -> None:
+    def _write(self, event: str, request: Request, decision: Deny, trace_id: str | None) -> None:
         second = int(self._monotonic_s())
         if second != self._second:
             self._report_suppressed()
@@ -49,6 +53,7 @@ class AuditLog:
             method=request.method[:32],
             path=request.path.partition("?")[0][:256],
             request_id=request.id[:128],
+            trace_id=trace_id,
         )
 
     def _report_suppressed(self) -> None:

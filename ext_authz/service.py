@@ -101,7 +101,7 @@ class Authorization:
                 return self._driven(request, loaded, started_ns, span, call)
             now = Now(self._unix_s(), started_ns // 1000)
             decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces.local)
-            reason, answer = self._answer(decision, request, loaded)
+            reason, answer = self._answer(decision, request, loaded, _trace_id(span))
         except Exception:
             reason, answer = self._failed(request)
         return self._counted(reason, answer, request, started_ns, span)
@@ -151,18 +151,22 @@ class Authorization:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            reason, answer = self._answer(outcome, request, loaded)
+            reason, answer = self._answer(
+                outcome, request, loaded, span.identity.trace_id if span is not None else None
+            )
         except Exception:
             reason, answer = self._failed(request)
         return self._counted(reason, answer, request, started_ns, span)
 
-    def _answer(self, decision: Decision, request: Request, loaded: LoadedPolicy | None) -> tuple[str, bytes]:
+    def _answer(
+        self, decision: Decision, request: Request, loaded: LoadedPolicy | None, trace_id: str | None
+    ) -> tuple[str, bytes]:
         if decision.would_refuse:
             self._metrics.count_would_refuse(request.route, (limit.name for limit in decision.would_refuse))
         if loaded is None or not isinstance(decision, Allow):
-            return self._denied(decision, request, loaded)
+            return self._denied(decision, request, loaded, trace_id)
         if decision.would_deny is not None:
-            self._audit.would_deny(request, decision.would_deny)
+            self._audit.would_deny(request, decision.would_deny, trace_id)
             self._metrics.count_would_deny(request.route, decision.would_deny.reason.label)
         return "ok", loaded.replies.allowed(decision, request)
 
@@ -180,9 +184,11 @@ class Authorization:
             _end(span, request, reason)
         return answer
 
-    def _denied(self, decision: Decision, request: Request, loaded: LoadedPolicy | None) -> tuple[str, bytes]:
+    def _denied(
+        self, decision: Decision, request: Request, loaded: LoadedPolicy | None, trace_id: str | None
+    ) -> tuple[str, bytes]:
         assert isinstance(decision, Deny)
-        self._audit.denied(request, decision)
+        self._audit.denied(request, decision, trace_id)
         answer = denied(decision, request) if loaded is None else loaded.replies.denied(decision, request)
         return decision.reason.label, answer
 
@@ -196,6 +202,10 @@ class Authorization:
         except TimeoutError:
             self._log.warning("policy_unknown", policy=name)
         return self._policies.get(name)
+
+
+def _trace_id(span: Span | None) -> str | None:
+    return span.identity.trace_id if span is not None else None
 
 
 def _end(span: Span, request: Request | None, reason: str) -> None:

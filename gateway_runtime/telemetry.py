@@ -1,22 +1,30 @@
-"""Logs: one line an event, JSON unless a person is watching. Everything goes to stderr, stdout belongs to output."""
+"""Logs: one line an event, JSON unless a person is watching. Everything goes to stderr, stdout belongs to output.
 
+Whoever logs never waits for the terminal or pipe behind it, and one event has so many lines and no more (log_lines.py).
+"""
+
+import atexit
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway_runtime.log_lines import Lines, Repeats
 from gateway_runtime.redaction import redact, without_secrets
 
 LogFormat = Literal["auto", "json", "console"]
 """`auto` is console on a terminal and JSON elsewhere."""
 
 LEVELS = ("debug", "info", "warning", "error")
+_LIMITED_ITSELF = "audit"
+"""A logger with a limit of its own, by the second."""
 _QUIET_LIBRARIES = ("grpc._cython.cygrpc", "aiohttp.access", "asyncio")
 
 
@@ -34,16 +42,51 @@ def configure_logging(level: str = "info", format: LogFormat = "auto", *, proces
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared = _shared_processors(process)
     renderers = _renderers(as_json)
+    lines = Lines(sys.stderr, _dropped_in(as_json))
+    atexit.register(lines.close)
+    repeats = Repeats(time.monotonic)
     structlog.configure(
-        processors=[threshold.drop_below, *shared, *renderers],
+        processors=[threshold.drop_below, _without_repeats(repeats), *shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _LineLogger(lines),
         cache_logger_on_first_use=True,
     )
-    _route_standard_library(threshold.level, shared, renderers)
+    _route_standard_library(threshold.level, shared, renderers, lines, repeats)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, lambda *_: threshold.move(logging.DEBUG))
         signal.signal(signal.SIGUSR2, lambda *_: threshold.move(threshold.configured))
+
+
+class _LineLogger:
+    """What structlog hands finished lines to; its own takes a lock that a signal handler could wait for in vain."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def msg(self, message: str) -> None:
+        self._lines.write(message + "\n")
+
+    log = debug = info = warn = warning = error = exception = critical = fatal = failure = err = msg
+
+
+def _dropped_in(as_json: bool) -> Callable[[int], str]:
+    def line(count: int) -> str:
+        event = {"event": "log_lines_dropped", "count": count, "level": "warning"}
+        return (_to_json(event) if as_json else f"[warning  ] log_lines_dropped count={count}") + "\n"
+
+    return line
+
+
+def _without_repeats(repeats: Repeats) -> Processor:
+    def processor(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if event.get("logger") == _LIMITED_ITSELF:
+            return event
+        left_out = repeats.left_out((event.get("logger"), event.get("event"), method))
+        if left_out is None:
+            raise structlog.DropEvent
+        return {**event, "left_out": left_out} if left_out else event
+
+    return processor
 
 
 class _Threshold:
@@ -90,9 +133,13 @@ def _to_json(event: object, **_: object) -> str:
     return orjson.dumps(event, default=str).decode()
 
 
-def _route_standard_library(threshold: int, shared: Sequence[Processor], renderers: Sequence[Processor]) -> None:
+def _route_standard_library(
+    threshold: int, shared: Sequence[Processor], renderers: Sequence[Processor], lines: Lines, repeats: Repeats
+) -> None:
     """Libraries that use `logging` come out in the same form; chatty ones only from warning on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.StreamHandler[Lines] = logging.StreamHandler(lines)
+    # By the text as it was written in the library: its arguments differ.
+    handler.addFilter(lambda record: repeats.left_out((record.name, str(record.msg)[:200])) is not None)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

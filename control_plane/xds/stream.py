@@ -120,7 +120,7 @@ class Stream:
         metrics = self._metrics.of_type(kind)
         metrics.pushes.inc()
         metrics.pushed_bytes.inc(len(push.payload))
-        self._log.debug(
+        self._log.info(
             "xds_push", type=kind, version=push.version, changed=len(push.changed), removed=len(push.removed)
         )
 
