@@ -50,19 +50,22 @@ def identity(
         ValueError: a forwarded claim cannot stand in a header.
         UnicodeEncodeError: (a ValueError) some text is no Unicode.
     """
-    texts = ((each.header, header_text(claim_at(claims, each.claim))) for each in forward_claims)
-    headers = tuple((name, text.encode()) for name, text in texts if text is not None)
-    subject = _first((user, api_key, client))
-    proof = fallback if subject is None else b"s" + subject.encode()
+    headers = []
+    for each in forward_claims:
+        text = header_text(claim_at(claims, each.claim))
+        if text is not None:
+            headers.append((each.header, text.encode()))
+    subject = user if user is not None else api_key if api_key is not None else client
+    parts = [method.encode(), fallback if subject is None else b"s" + subject.encode()]
+    for name, value in headers:
+        parts += (name.encode(), value)
     return _encoded(
         user=user,
         api_key=api_key,
         claims=claims,
-        headers=headers,
+        headers=tuple(headers),
         limit_user=None if subject is None else f"u{method}\0{subject}",
-        opaque=digest(
-            method.encode(), proof, *(part for name, value in headers for part in (name.encode(), value))
-        ).hex(),
+        opaque=digest(*parts).hex(),
     )
 
 
@@ -110,7 +113,7 @@ def _encoded(
         headers=headers,
         limit_user=limit_user,
         opaque=opaque,
-        header_names=frozenset(name for name, _ in headers),
+        header_names=frozenset([name for name, _ in headers]),
         header_fields=wire.request_headers(headers),
         metadata_fields=metadata,
     )

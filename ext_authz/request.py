@@ -101,11 +101,19 @@ class Request:
 
     def query_values(self, name: str) -> list[str]:
         """Every value of that query parameter, percent-decoded, in order."""
+        return [unquote_plus(value) for _, value in self._parameters(name)]
+
+    def query_spellings(self, name: str) -> set[str]:
+        """How that parameter's name stands in the query, where it does: `%74oken` is `token` too."""
+        return {key for key, _ in self._parameters(name)}
+
+    def _parameters(self, name: str) -> list[tuple[str, str]]:
+        """Each as it was sent."""
         query = self.path.partition("?")[2]
         if name not in query and "%" not in query and "+" not in query:
             return []
         pairs = (pair.partition("=") for pair in query.split("&"))
-        return [unquote_plus(value) for key, _, value in pairs if unquote_plus(key) == name]
+        return [(key, value) for key, _, value in pairs if unquote_plus(key) == name]
 
 
 def parse(message: bytes) -> Request:

@@ -90,9 +90,8 @@ class Replies:
         if any(request.cookies(name) for name in self._hidden_cookies):
             rest = request.cookies_without(self._hidden_cookies)
             fields += wire.request_headers([("cookie", rest)]) if rest else wire.removed_headers(["cookie"])
-        return fields + wire.removed_query_parameters(
-            sorted(name for name in self._hidden_parameters if request.query_values(name))
-        )
+        spellings = (request.query_spellings(name) for name in self._hidden_parameters)
+        return fields + wire.removed_query_parameters(sorted(set().union(*spellings)))
 
     def _limit_header(self, standing: Standing) -> LimitHeader:
         key = (standing.limit.name, standing.quota.interval_us, standing.quota.burst)

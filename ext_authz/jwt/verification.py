@@ -85,7 +85,8 @@ def verified_token(
 
 def _checked_times(claims: Mapping[str, object], provider: JwtProvider) -> tuple[float, float]:
     """When the token is valid, leeway included (RFC 7519 sections 4.1.4 to 4.1.6)."""
-    expires, begins, issued = (_time(claims, name, provider) for name in ("exp", "nbf", "iat"))
+    expires = _time(claims, "exp", provider)
+    begins, issued = _time(claims, "nbf", provider), _time(claims, "iat", provider)
     if provider.max_lifetime_s is not None:
         if expires is None or issued is None:
             raise CredentialError(Reason.MISSING_CLAIM, provider.method)
@@ -97,9 +98,9 @@ def _checked_times(claims: Mapping[str, object], provider: JwtProvider) -> tuple
 
 def _time(claims: Mapping[str, object], name: str, provider: JwtProvider) -> int | None:
     """A NumericDate in whole seconds; fractions are refused, as are booleans, text and what is no date."""
-    value = claims.get(name)
-    if value is None and name not in claims:
+    if name not in claims:
         return None
+    value = claims[name]
     if type(value) is not int or not 0 <= value < MAX_TIME_S:
         raise CredentialError(Reason.UNFIT_CLAIM, provider.method)
     return value
@@ -108,8 +109,9 @@ def _time(claims: Mapping[str, object], name: str, provider: JwtProvider) -> int
 def _check_content(claims: Mapping[str, object], provider: JwtProvider) -> None:
     if provider.audiences and not provider.audiences.intersection(_audiences(claims, provider)):
         raise CredentialError(Reason.AUDIENCE, provider.method)
-    if any(claim_at(claims, name) is None for name in provider.required_claims):
-        raise CredentialError(Reason.MISSING_CLAIM, provider.method)
+    for name in provider.required_claims:
+        if claim_at(claims, name) is None:
+            raise CredentialError(Reason.MISSING_CLAIM, provider.method)
 
 
 def _audiences(claims: Mapping[str, object], provider: JwtProvider) -> list[str]:

@@ -39,6 +39,12 @@ auth:
       required_claims: [sub, exp]
       forward_claims: {{sub: x-user-id, tenant: x-tenant}}
     remote: {{issuer: "http://127.0.0.1:{issuer}", algorithms: [RS256], jwks_url: "http://127.0.0.1:{issuer}/jwks"}}
+    web:
+      issuer: https://web.example
+      algorithms: [HS256]
+      secret: "${{JWT_SECRET}}"
+      token: [{{query: token}}, {{cookie: session}}]
+      forward_claims: {{sub: x-user-id}}
     found: {{issuer: "http://127.0.0.1:{issuer}", algorithms: [RS256], oidc_discovery: true}}
   api_keys:
     partners: {{header: x-api-key, keys_file: keys.yaml, forward_claims: {{tier: x-tier}}}}
@@ -68,6 +74,7 @@ routes:
       match: {{path_prefix: /remote}}, service: echo, auth: {{any_of: [jwt.remote]}}}}
   - {{name: found, listeners: [public],
       match: {{path_prefix: /found}}, service: echo, auth: {{any_of: [jwt.found]}}}}
+  - {{name: web, listeners: [public], match: {{path_prefix: /web}}, service: echo, auth: {{any_of: [jwt.web]}}}}
   - {{name: scarce, listeners: [public],
       match: {{path_prefix: /scarce}}, service: echo, rate_limits: [scarce]}}
   - {{name: shadow, listeners: [public],

@@ -1,6 +1,7 @@
 """What the security check-list says of credentials and headers, through a real Envoy and the whole gateway."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -26,11 +27,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthzStack]:
 
 def raw(port: int, *lines: str | bytes, body: bytes = b"") -> bytes:
     """Send a request as it stands, whatever a proper client would make of it; return the answer's first line."""
+    return raw_answer(port, *lines, body=body).partition(b"\r\n")[0]
+
+
+def raw_answer(port: int, *lines: str | bytes, body: bytes = b"") -> bytes:
+    """The same, and the whole answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         text = b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
         connection.sendall(text + b"\r\nhost: a.example\r\nconnection: close\r\n\r\n" + body)
         with connection.makefile("rb") as answer:
-            return answer.readline()
+            return answer.read()
 
 
 def status_of(line: bytes) -> int:
@@ -59,6 +65,31 @@ def test_two_authorization_headers(gateway: AuthzStack) -> None:
     joined = [("authorization", f"{good[1]},{bad[1]}")]
 
     assert [401] * 4 == [gateway.status("/users", lines) for lines in ([good, bad], [bad, good], [good, good], joined)]
+
+
+@pytest.mark.parametrize(
+    ("path", "cookie", "expected"),
+    [
+        ("/web?a=1&token={0}&b=2", "", ("/web?a=1&b=2", [])),
+        ("/web?token={0}", "", ("/web", [])),
+        ("/web?%74oken={0}", "", ("/web", [])),
+        ("/web?a=%20x%2f&to%6Ben={0}&a=", "", ("/web?a=%20x%2f&a=", [])),
+        ("/web?b=2", "a=1; session={0}; c=3", ("/web?b=2", ["a=1; c=3"])),
+        ("/web?b=2", "session={0}", ("/web?b=2", [])),
+    ],
+)
+def test_tokens_outside_of_a_header_stay_here(
+    gateway: AuthzStack, path: str, cookie: str, expected: tuple[str, list[str]]
+) -> None:
+    """A token in query or cookie counts, however its name is spelled, and does not reach the service."""
+    token = gateway.stack.token("alice", iss="https://web.example")
+    line = f"GET {path.format(token)} HTTP/1.1"
+    answer = raw_answer(gateway.stack.port, line, *([f"cookie: {cookie.format(token)}"] if cookie else []))
+    got = json.loads(answer.rpartition(b"\r\n\r\n")[2])
+
+    assert expected == (got["path"], [value for name, value in got["headers"] if name == "cookie"])
+    assert ["alice"] == [value for name, value in got["headers"] if name == "x-user-id"]
+    assert token not in json.dumps(got)
 
 
 def test_two_api_keys(gateway: AuthzStack) -> None:
