@@ -5,7 +5,6 @@ of, and those in which a member's name may be repeated.
 """
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,8 +13,9 @@ import orjson
 from ext_proc.transform.problems import UnusableError, unreadable
 from policy.json_patch import Json
 
-_LARGE_NUMBER = re.compile(rb"[0-9]{19}")
-_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
+_DIGITS_ALIKE = bytes(ord("0") if chr(octet).isdigit() and octet < 128 else octet for octet in range(256))
+_LARGE_NUMBER = b"0" * 19
+_SPACES = b" \t\r\n"
 _QUOTES_IN_TEXT = (b'\\":', b"\\u0022")
 
 
@@ -29,22 +29,37 @@ def loads(body: bytes) -> Json:
     return document
 
 
-def parsed(body: bytes) -> Json:
+def parsed(body: bytes, *, exactly: bool = True) -> Json:
     """Without the check for repeated names, of which the last one counts.
+
+    Args:
+        exactly: large integers keep their digits.
 
     Raises:
         UnusableError: not JSON.
     """
     try:
         document: Json = orjson.loads(body)
-        if _LARGE_NUMBER.search(body):
-            document = json.loads(body, object_pairs_hook=_unrepeated)
-    except UnusableError:
-        raise
+    except orjson.JSONDecodeError as error:
+        raise unreadable(f"the body is not valid JSON: {error.msg}") from None
+    return exact(body, document) if exactly else document
+
+
+def exact(body: bytes, document: Json) -> Json:
+    """The same document with all digits of large integers.
+
+    Raises:
+        UnusableError: a repeated name, or a number or nesting that Python does not read.
+    """
+    if _LARGE_NUMBER not in body.translate(_DIGITS_ALIKE):
+        return document
+    try:
+        reread: Json = json.loads(body, object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "a number that is too large"
-        raise unreadable(f"the body is not valid JSON: {reason}") from None
-    return document
+        if isinstance(error, UnusableError):
+            raise
+        raise unreadable("the body holds a number that is too large, or is nested too deeply") from None
+    return reread
 
 
 def dumps(document: Json) -> bytes:
@@ -66,7 +81,7 @@ def dumps(document: Json) -> bytes:
 def check_unrepeated(body: bytes, written: bytes, hidden: int = 0) -> None:
     """A repeated name is gone when the document is written: both texts have equally many names, or one was.
 
-    A name is what stands before `":`. Where that may also be text, or spaces may stand between, a slower reader looks.
+    A name is what stands before `":`, spaces apart. Where a text may hold that as well, a slower reader looks.
 
     Args:
         written: the same document as `dumps` has it.
@@ -75,8 +90,9 @@ def check_unrepeated(body: bytes, written: bytes, hidden: int = 0) -> None:
     Raises:
         UnusableError: an object has two members of one name.
     """
-    unsure = any(spaced in body for spaced in _SPACED_COLONS) or any(quote in body for quote in _QUOTES_IN_TEXT)
-    if not unsure and body.count(b'":') == written.count(b'":') + hidden:
+    packed = body.translate(None, _SPACES)
+    unsure = b"\\" in body and any(quote in packed for quote in _QUOTES_IN_TEXT)
+    if not unsure and packed.count(b'":') == written.count(b'":') + hidden:
         return
     try:
         json.loads(body, object_pairs_hook=_unrepeated)

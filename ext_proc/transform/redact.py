@@ -4,7 +4,7 @@ What cannot be read cannot be redacted, so that nothing here ever passes a body 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ext_proc.transform import csv_text, json_text, xml_text
@@ -13,6 +13,11 @@ from policy.fields import Fields
 from policy.json_patch import Json
 
 REDACTED = "[redacted]"
+_REDACTED_JSON = b'"[redacted]"'
+_COLON = re.compile(rb"[ \t\r\n]*:")
+_VALUE = re.compile(rb"""[ \t\r\n]*(?:("[^"]*"|[-+.0-9A-Za-z]+)|[\[{])""")
+"""Behind a colon; the group is a scalar."""
+_STRUCTURE = re.compile(r'[:,\[\]{}"\\\x00-\x1f]')
 _ATTRIBUTE = re.compile(rb"""([^\s=<>"'/]+)(\s*=\s*)("[^"]*"|'[^']*')""")
 _TAG = re.compile(rb"""<[^>"']*(?:"[^"]*"[^>"']*|'[^']*'[^>"']*)*>""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
@@ -21,20 +26,83 @@ _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']"
 def redact_json(body: bytes, meant: Fields) -> bytes:
     """The document with the values of all matching members replaced.
 
-    A body in which none of the names stands is returned as it is.
+    A body in which none of the names stands is returned as it is; where names alone are meant, all other octets stay.
 
     Raises:
         UnusableError: not JSON, or with repeated names.
     """
     if not body:
         return body
-    document = json_text.parsed(body)
+    document = json_text.parsed(body, exactly=False)
     if not _may_hold(body, meant):
         return body
+    if not meant.paths and not meant.queries and b"\\" not in body:
+        text = _blanked_text(body, meant.names)
+        if text is not None:
+            json_text.check_unrepeated(body, json_text.dumps(document))
+            return text
+    document = json_text.exact(body, document)
     hidden = blank(document, meant)
     written = json_text.dumps(document)
     json_text.check_unrepeated(body, written, hidden)
     return written
+
+
+def _blanked_text(body: bytes, names: frozenset[str]) -> bytes | None:
+    """The same without looking at the document; None if a value is an object or a list.
+
+    In valid JSON without a backslash every quotation mark begins or ends a text, and between the end of one and the
+    beginning of the next stands a comma, a colon or a bracket: what has none of these, in quotation marks, with a colon
+    behind it, is a member's name and nothing else.
+    """
+    if any(_STRUCTURE.search(name) for name in names):
+        return None
+    for name in sorted(names):
+        token = f'"{name}"'.encode()
+        first, *rest = body.split(token + b":")
+        if len(rest) != body.count(token):
+            # Texts of that name, or spaces before the colon.
+            blanked = _blanked_one_by_one(body, token)
+        else:
+            blanked = _joined(token + b":", first, rest)
+        if blanked is None:
+            return None
+        body = blanked
+    return body
+
+
+def _joined(token: bytes, first: bytes, rest: Sequence[bytes]) -> bytes | None:
+    """
+    Args:
+        rest: what stands behind each token, up to the next one: a value, then anything.
+    """
+    parts = [first]
+    for text in rest:
+        if text[:1] == b'"':
+            parts.append(_REDACTED_JSON + text[text.find(b'"', 1) + 1 :])
+            continue
+        value = _VALUE.match(text)
+        if value is None or value[1] is None:
+            return None
+        parts.append(text[: value.start(1)] + _REDACTED_JSON + text[value.end() :])
+    return token.join(parts)
+
+
+def _blanked_one_by_one(body: bytes, token: bytes) -> bytes | None:
+    parts: list[bytes] = []
+    copied = 0
+    position = body.find(token)
+    while position >= 0:
+        position += len(token)
+        colon = _COLON.match(body, position)
+        value = _VALUE.match(body, colon.end()) if colon is not None else None
+        if value is not None:
+            if value[1] is None:
+                return None
+            parts += (body[copied : value.start(1)], _REDACTED_JSON)
+            copied = position = value.end()
+        position = body.find(token, position)
+    return b"".join((*parts, body[copied:]))
 
 
 def _may_hold(body: bytes, meant: Fields) -> bool:
@@ -89,16 +157,17 @@ def _blank_paths(document: Json, meant: Fields) -> int:
     hidden = 0
     pending: list[tuple[Json, tuple[str, ...]]] = [(document, ())]
     matches = _matcher(meant)
+    last = meant.last_names
     while pending:
         value, path = pending.pop()
         if isinstance(value, dict):
-            for name, member in value.items():
-                inner = (*path, name)
-                if matches(inner):
-                    hidden += json_text.members(member)
+            for name in value if last is None else last.intersection(value):
+                if matches((*path, name)):
+                    hidden += json_text.members(value[name])
                     value[name] = REDACTED
-                elif isinstance(member, (dict, list)):
-                    pending.append((member, inner))
+            pending.extend(
+                (each, (*path, name)) for name, each in value.items() if type(each) is dict or type(each) is list
+            )
         elif isinstance(value, list):
             pending.extend((item, path) for item in value if isinstance(item, (dict, list)))
     return hidden
