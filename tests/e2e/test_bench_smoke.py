@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from tests.performance import analytics_bench, authz_bench, limiter_work
+from tests.performance import analytics_bench, authz_bench, limiter_work, transform_bench, transform_work
 from tests.performance.cases import CASES, Plan, measure
 from tests.performance.load import Load
 from tests.performance.processes import answer_of
@@ -36,6 +36,7 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
     with Stand(tmp_path) as stand:
         samples = list(measure(stand, FewRequests(), CASES, plan))
         of_authz = list(measure(stand, FewRequests(), authz_bench.CASES[authz_bench.FEW], plan))
+        of_headers = list(measure(stand, FewRequests(), transform_bench.CASES, plan))
 
     text = "\n".join(tables(CASES, samples, []))
 
@@ -43,6 +44,8 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
     assert all(case.title in text for case in CASES)
     assert 9 == len(ratios(samples))
     assert 6 == len(of_authz)
+    rows = transform_bench.tables(of_headers, transform_work.measure(rounds=1, repetitions=1))
+    assert 2 == len([row for row in rows if row.startswith("|") and "met |" in row])
 
 
 @pytest.mark.timeout(120)

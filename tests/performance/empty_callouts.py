@@ -43,6 +43,19 @@ def immediate_response() -> bytes:
     return external_processor_pb2.ProcessingResponse(immediate_response=answer).SerializeToString()
 
 
+def header_changes() -> bytes:
+    """A ProcessingResponse that sets one request header, removes another, and lets the request pass."""
+    answer = external_processor_pb2.ProcessingResponse()
+    mutation = answer.request_headers.response.header_mutation
+    mutation.remove_headers.append("x-debug")
+    mutation.set_headers.add(header=base_pb2.HeaderValue(key="x-injected", raw_value=b"1"), keep_empty_value=True)
+    return answer.SerializeToString()
+
+
+_ANSWERS = {"body": immediate_response, "headers": header_changes}
+"""What an empty ext_proc handler says to everything."""
+
+
 def authorization_handler() -> grpc.GenericRpcHandler:
     answer = allow()
 
@@ -54,8 +67,7 @@ def authorization_handler() -> grpc.GenericRpcHandler:
     )
 
 
-def processor_handler() -> grpc.GenericRpcHandler:
-    answer = immediate_response()
+def processor_handler(answer: bytes) -> grpc.GenericRpcHandler:
 
     async def process(requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
         async for _request in requests:
@@ -86,15 +98,15 @@ class AnswerOnce:
         pass
 
 
-def own_methods(kind: str) -> dict[str, Open]:
+def own_methods(kind: str, answer: bytes) -> dict[str, Open]:
     allowed = allow()
     if kind == "ext_authz":
         return {"/envoy.service.auth.v3.Authorization/Check": Unary(lambda _message, _call: allowed)}
-    return {"/envoy.service.ext_proc.v3.ExternalProcessor/Process": AnswerOnce(immediate_response())}
+    return {"/envoy.service.ext_proc.v3.ExternalProcessor/Process": AnswerOnce(answer)}
 
 
-async def serve_own(kind: str, address: str) -> None:
-    server = Http2Server(own_methods(kind))
+async def serve_own(kind: str, address: str, answer: bytes) -> None:
+    server = Http2Server(own_methods(kind, answer))
     server.bind(address, name="empty callout")
     await server.set_serving(True)
     async with asyncio.TaskGroup() as tasks:
@@ -117,10 +129,12 @@ def main() -> int:
     parser.add_argument("kind", choices=["ext_authz", "ext_proc"])
     parser.add_argument("address", help="HOST:PORT")
     parser.add_argument("--transport", choices=["grpcio", "own"], default="grpcio")
+    parser.add_argument("--answer", choices=sorted(_ANSWERS), default="body", help="of an ext_proc handler")
     arguments = parser.parse_args()
+    answer = _ANSWERS[arguments.answer]()
     if arguments.transport == "own":
-        return run(lambda: serve_own(arguments.kind, arguments.address))
-    handler = authorization_handler() if arguments.kind == "ext_authz" else processor_handler()
+        return run(lambda: serve_own(arguments.kind, arguments.address, answer))
+    handler = authorization_handler() if arguments.kind == "ext_authz" else processor_handler(answer)
     return run(lambda: serve_handler(handler, arguments.address))
 
 

@@ -107,6 +107,11 @@ routes:
     rate_limits: [per-user]
     service: upstream
   - {{name: cached, match: {{path_prefix: /cached}}, auth: none, cache: {{ttl: 1h}}, service: upstream}}
+  - name: headers
+    match: {{path_prefix: /headers}}
+    auth: none
+    transform: {{request: {{headers: {{set: {{x-injected: "1"}}, remove: [x-debug]}}}}}}
+    service: upstream
 access_log: {{path: /dev/null}}
 """
 

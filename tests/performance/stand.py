@@ -20,8 +20,19 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[2]
 
 
-Callouts = Literal["ours", "empty_grpcio", "empty_own"]
-"""Who listens at the callouts' addresses: our services, or handlers that decide nothing on one of the transports."""
+Callouts = Literal["ours", "empty_grpcio", "empty_own", "headers_grpcio", "headers_own"]
+"""Who listens at the callouts' addresses: our services, or handlers that decide nothing on one of the transports, which
+answer with a body or change two headers.
+"""
+
+
+_PASSED: tuple[str, str] = ("content-length", str(BODY_BYTES))
+_CACHED: Mapping[Callouts, tuple[str, str]] = {
+    "ours": ("cache-status", "; hit"),
+    "headers_grpcio": _PASSED,
+    "headers_own": _PASSED,
+}
+"""How an answer on the route with a cache shows who made it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Target:
     programs: Mapping[str, Program]
     """By role: envoy, callout (if there is one)."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    proof: tuple[str, str] = ("content-length", str(BODY_BYTES))
+    proof: tuple[str, str] = _PASSED
     """A header of the answer, and what it contains if the request went where it should."""
 
 
@@ -93,6 +104,10 @@ class Stand:
         """The gateway on a route that ext_proc answers: from our cache, or an empty handler's constant."""
         return self._gateway(callouts)["cached"]
 
+    def headers(self, callouts: Callouts) -> Target:
+        """The gateway on a route on which ext_proc changes two request headers, always the same."""
+        return self._gateway(callouts)["headers"]
+
     def _start(self, name: str, command: Sequence[str]) -> Program:
         started = self._running.enter_context(program(name, command, self._folder))
         self._programs.append(started)
@@ -151,7 +166,7 @@ class Stand:
         envoy = self._start_envoy(f"{label}-envoy", envoys.ads_bootstrap(xds_port=xds))
         base = f"http://{HOST}:{port}"
         checked = {"envoy": envoy, "callout": authz}
-        judged = ("content-length", str(BODY_BYTES)) if empty else ("ratelimit", "per-")
+        judged = _PASSED if empty else ("ratelimit", "per-")
         token, api_key = {"authorization": bearer_token()}, {"x-api-key": envoys.API_KEY}
         targets = {
             "open": Target(f"{base}/open", {"envoy": envoy}),
@@ -162,9 +177,10 @@ class Stand:
                 f"{base}/cached",
                 {"envoy": envoy, "callout": proc},
                 {},
-                ("content-type", "application/octet-stream") if empty else ("cache-status", "; hit"),
+                _CACHED.get(label, ("content-type", "application/octet-stream")),
             ),
         }
+        targets["headers"] = Target(f"{base}/headers", {"envoy": envoy, "callout": proc})
         for target in targets.values():
             wait_for_answer(target, self._programs)
         return targets
@@ -185,8 +201,9 @@ class Stand:
         return started
 
     def _start_empty_callout(self, label: Callouts, module: str, port: int) -> Program:
-        transport = "own" if label == "empty_own" else "grpcio"
-        arguments = (module, f"{HOST}:{port}", "--transport", transport)
+        answer, _, transport = label.partition("_")
+        arguments = [module, f"{HOST}:{port}", "--transport", transport]
+        arguments += ["--answer", "headers" if answer == "headers" else "body"]
         started = self._start_python(f"{label}-{module}", "tests.performance.empty_callouts", *arguments)
         wait_until(lambda: listens(port), f"the listener of the empty {module}", [started])
         return started

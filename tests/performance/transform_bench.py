@@ -1,0 +1,154 @@
+"""What transforms cost: `python -m tests.performance.transform_bench` writes the report."""
+# ruff: noqa: T201 - a program for the terminal
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from gateway_runtime.telemetry import configure_logging
+from tests.performance import transform_work
+from tests.performance.bench import describe_machine
+from tests.performance.cases import Case, Plan, Sample, measure
+from tests.performance.load import Generator, find_generator
+from tests.performance.processes import BenchError
+from tests.performance.report import Machine, by_case, load_table
+from tests.performance.stand import ROOT, Stand
+from tests.performance.transform_work import BODY_BYTES, Work
+
+REPORT = ROOT / "docs" / "performance" / "transforms.md"
+CONNECTIONS = 32
+CASES = (
+    Case("empty", "empty ext_proc handler of grpc.aio, same answer", lambda stand: stand.headers("headers_grpcio")),
+    Case("floor", "empty ext_proc on our transport, same answer", lambda stand: stand.headers("headers_own")),
+    Case("ours", "our ext_proc: two header changes", lambda stand: stand.headers("ours")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    repetitions: int
+
+
+FULL = Size(rounds=7, seconds=3, repetitions=30)
+QUICK = Size(rounds=1, seconds=0.3, repetitions=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the report."""
+
+    what: str
+    ratios: Sequence[float]
+    """Of each round."""
+    at_most: float | None = None
+
+    def row(self) -> str:
+        value = median(self.ratios)
+        goal = ""
+        if self.at_most is not None:
+            goal = f"at most {self.at_most}: {'met' if value <= self.at_most else 'not met'}"
+        return f"| {self.what} | {value:.2f} | {min(self.ratios):.2f} to {max(self.ratios):.2f} | {goal} |"
+
+
+def header_figures(samples: Sequence[Sample]) -> list[Figure]:
+    """Round by round, so that drift of the machine cancels."""
+    grouped = by_case(samples)
+
+    def ratios(base: str) -> list[float]:
+        pairs = zip(grouped["ours"], grouped[base], strict=True)
+        return [ours.cpu_us["callout"] / max(theirs.cpu_us["callout"], 1e-9) for ours, theirs in pairs]
+
+    return [
+        Figure("header-only transform: CPU / empty handler of grpc.aio", ratios("empty"), 1.1),
+        Figure("... / empty handler on the same transport", ratios("floor")),
+    ]
+
+
+def body_figures(works: Sequence[Work]) -> list[Figure]:
+    return [Figure(f"{work.what}: CPU / orjson parse + dump", work.ratios, work.at_most) for work in works]
+
+
+def tables(samples: Sequence[Sample], works: Sequence[Work]) -> list[str]:
+    lines = ["| what | ratio | rounds | goal |", "|---|---:|---:|---|"]
+    lines += [figure.row() for figure in (*header_figures(samples), *body_figures(works))]
+    lines += ["", f"{CONNECTIONS} connections:", "", *load_table(CASES, samples)]
+    lines += ["", f"| a body of {BODY_BYTES >> 10} KiB | CPU us |", "|---|---:|"]
+    lines += [f"| {work.what} | {median(work.cpu_us):,.0f} |" for work in works]
+    return [*lines, ""]
+
+
+_DOCUMENT = """\
+# What transforms cost
+
+Written by `make bench` (`python -m tests.performance.transform_bench`); edit tests/performance/ instead of this file.
+Absolute figures drift by a third from run to run on a shared machine; the ratios are what to look at.
+
+Taken on {date}: {processor}, {cores} cores, Linux {kernel}; {versions}.
+
+{tables}
+## Method
+
+Headers: load through Envoy, {generator}, a closed loop, {seconds:g} s a run, {rounds} rounds. A round runs every case
+once, every other round backwards; a ratio is formed within each round, and the median of the rounds counts. CPU is user
+and system time of the process at ext_proc's address (proc(5)) divided by the requests of that run. The empty handler
+parses nothing and always answers the same bytes as ours; the gateways differ in nothing else.
+
+Bodies: CPU of one thread from the bytes of the body to those that go on; the base is orjson's parsing and writing of
+the same JSON, measured beside each. The body is a list of objects with eight members, one of them redacted in each.
+"""
+
+
+def document(samples: Sequence[Sample], works: Sequence[Work], size: Size, machine: Machine) -> str:
+    return _DOCUMENT.format(
+        date=machine.date,
+        processor=machine.processor,
+        cores=machine.cores,
+        kernel=machine.kernel,
+        versions=", ".join(f"{name} {version}" for name, version in machine.versions.items()),
+        tables="\n".join(tables(samples, works)),
+        generator=machine.generator,
+        seconds=size.seconds,
+        rounds=size.rounds,
+    )
+
+
+def under_load(size: Size, generator: Generator) -> list[Sample]:
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder, Stand(Path(folder)) as stand:
+        plan = Plan(rounds=size.rounds, seconds=size.seconds, connections=CONNECTIONS)
+        return list(measure(stand, generator, CASES, plan))
+
+
+def main(command_line: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.performance.transform_bench",
+        description="Measures what transforms cost beside empty handlers and a JSON library.",
+        epilog="Example: python -m tests.performance.transform_bench --quick",
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round: does everything run? writes no report")
+    size = QUICK if parser.parse_args(command_line).quick else FULL
+    configure_logging("warning")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    try:
+        generator = find_generator(ROOT / ".tools")
+        samples = under_load(size, generator)
+    except BenchError as error:
+        print(f"transform_bench: {error}", file=sys.stderr)
+        return 1
+    works = transform_work.measure(size.rounds, size.repetitions)
+    print("\n".join(tables(samples, works)))
+    if size is FULL:
+        REPORT.write_text(document(samples, works, size, describe_machine(generator)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
