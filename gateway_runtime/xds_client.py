@@ -75,6 +75,8 @@ class XdsClient:
         self._hurry = asyncio.Event()
         self._was_ready = False
         self._connected = False
+        self._is_open = False
+        """Whether there is a stream that takes requests; it may not have answered yet."""
         self._failures = 0
         self._waiting: dict[tuple[str, str], asyncio.Event] = {}
         self._outbox: deque[discovery_pb2.DeltaDiscoveryRequest] = deque()
@@ -98,6 +100,7 @@ class XdsClient:
 
     async def _attempt(self) -> str:
         """Connect and work one stream; return why it broke."""
+        self._hurry.clear()  # here, not before the pause: a name may be asked for while the last stream is still ending
         try:
             opened, metadata = self._dialling.channel(self._target, _CHANNEL_OPTIONS), self._dialling.metadata()
         except TransportFileError as error:
@@ -115,7 +118,6 @@ class XdsClient:
 
         Whoever named it has heard of it from a control plane, so there is one to connect to, and a request waits.
         """
-        self._hurry.clear()
         if self._waiting:
             delay_s = min(delay_s, self._backoff_s[0])
         with suppress(TimeoutError):
@@ -134,7 +136,7 @@ class XdsClient:
         arrived = self._waiting.get(key)
         if arrived is None:
             arrived = self._waiting[key] = asyncio.Event()
-            if self._connected:
+            if self._is_open:
                 self._send(self._state.subscribe(type_url, name))
             else:
                 self._hurry.set()
@@ -145,6 +147,7 @@ class XdsClient:
         self._outbox.clear()
         for request in self._state.open(self._waiting):
             self._send(request)
+        self._is_open = True
         writer = asyncio.create_task(self._write(call), name="xds_client_writer")
         try:
             async for response in call:
@@ -155,7 +158,7 @@ class XdsClient:
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         finally:
-            self._connected = False
+            self._connected = self._is_open = False
             call.cancel()
             writer.cancel()
             await asyncio.wait([writer])
