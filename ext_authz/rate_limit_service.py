@@ -111,7 +111,8 @@ def _response(wanted: Sequence[Charge | None], verdict: Verdict) -> rls_pb2.Rate
     if stands is not None:
         header = LimitHeader(stands.limit, stands.quota)
         headers = [("ratelimit", header.value(stands)), ("ratelimit-policy", header.policy)]
-        if not verdict.admitted:
+        if not verdict.admitted and (stands.limit.cost <= stands.quota.burst or not stands.quota.interval_us):
+            # Who asks for more at once than a full bucket holds need not come back.
             headers.append(("retry-after", b"%d" % max(1, _seconds(stands.retry_after_us))))
         response.response_headers_to_add.extend(
             base_pb2.HeaderValue(key=name, value=value.decode()) for name, value in headers

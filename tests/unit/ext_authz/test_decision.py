@@ -273,8 +273,10 @@ def test_token_in_query_and_cookie() -> None:
     by_query = judge.check(check_request(path=f"/a?x=1&token={good}&y"))
     by_cookie = judge.check(check_request({"cookie": f"a=1; session={good}; b=2"}))
     only_cookie = judge.check(check_request({"cookie": f"session={good}"}))
+    spelled = judge.check(check_request(path=f"/a?x=1&%74ok%65n={good}&y"))
 
     assert (by_query.status, by_query.removed_parameters) == (200, ["token"])
+    assert (spelled.status, spelled.removed_parameters) == (200, ["%74ok%65n"])
     assert (by_cookie.status, by_cookie.upstream) == (200, {"cookie": "a=1; b=2"})
     assert (only_cookie.status, only_cookie.removed) == (200, ["cookie"])
     assert good not in repr((by_query, by_cookie, only_cookie))
