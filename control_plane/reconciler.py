@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ParamSpec, Protocol, TypeVar
 
-from control_plane.config.loading import Files, load
+from control_plane.config.loading import Files, Memory, load
 from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.services import Analytics, CalloutEndpoint
@@ -23,7 +23,7 @@ from control_plane.metrics import Metrics
 from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, short_name
 from control_plane.snapshot import Resource, Snapshot
 from control_plane.state import CorruptStateError, LastGood
-from control_plane.translate import translate
+from control_plane.translate import Translator
 from control_plane.translate.endpoints import load_assignment
 from control_plane.translate.patches import PatchError
 from control_plane.validation.admission import Admission, Withheld
@@ -139,6 +139,8 @@ class Reconciler:
         self._watch = watch or Watch()
         self._discovery = discovery
         self._claim = claim
+        self._memory = Memory()
+        self._translator = Translator()
         self._admission = Admission()
         self._field_rules = FieldRules()
         self._building = asyncio.Lock()
@@ -322,7 +324,7 @@ class Reconciler:
         return outcome
 
     def _read(self, files: Files) -> _Text | _Faulty:
-        loaded = load(self._path, files, self._environment, now=datetime.now(UTC))
+        loaded = load(self._path, files, self._environment, now=datetime.now(UTC), memory=self._memory)
         if loaded.gateway is None:
             return _Faulty(tuple(str(fault) for fault in loaded.faults))
         if (fault := self._claim(loaded.gateway.name)) is not None:
@@ -358,7 +360,7 @@ class Reconciler:
 
     def _built(self, text: _Text, discovered: Discovered) -> _Built:
         materials = {**text.materials, **discovered.materials}
-        snapshot = translate(discovered.gateway, discovered.endpoints, materials)
+        snapshot = self._translator.translate(discovered.gateway, discovered.endpoints, materials)
         snapshot = with_extra(snapshot, text.extra)
         admitted = self._admission.admit(snapshot, self._served.snapshot if self._served is not None else None)
         return _Built(text, discovered, admitted.snapshot, admitted.withheld)

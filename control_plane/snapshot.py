@@ -85,20 +85,36 @@ class Snapshot:
 
     def with_resource(self, resource: Resource) -> "Snapshot":
         """This snapshot with one resource added or replaced; every other type's mapping is shared."""
-        before = self.of_type(resource.type_url)
-        named = with_values(before, {resource.name: resource})
-        if resource.name not in before:
-            named = dict(sorted(named.items()))
+        named = with_changes(self.of_type(resource.type_url), {resource.name: resource})
         return Snapshot(MappingProxyType({**self.resources, resource.type_url: named}))
 
 
+def with_changes(named: ResourceMap, changes: Mapping[str, Resource | None]) -> ResourceMap:
+    """The mapping with these resources added or replaced; None: taken away. The same one if that changes nothing."""
+    changed = {name: new for name, new in changes.items() if new is not None and not _same(named.get(name), new)}
+    gone = {name for name, new in changes.items() if new is None and name in named}
+    if not gone and all(name in named for name in changed):
+        return with_values(named, changed) if changed else named
+    merged = {name: resource for name, resource in named.items() if name not in gone}
+    return MappingProxyType(dict(sorted({**merged, **changed}.items())))
+
+
 def _differing(before: ResourceMap, after: ResourceMap) -> set[str]:
-    if isinstance(before, Overlaid) and isinstance(after, Overlaid) and before.base is after.base:
-        return {name for name in {*before.over, *after.over} if not _same(before[name], after[name])}
-    changed = {name for name, resource in after.items() if not _same(before.get(name), resource)}
+    (base, over), (other, other_over) = _layers(before), _layers(after)
+    if base is other:
+        return {name for name in {*over, *other_over} if not _same(before[name], after[name])}
+    known = before.get
+    changed = {name for name, resource in after.items() if known(name) is not resource}
+    changed = {name for name in changed if not _same(known(name), after[name])}
     changed.update(name for name in before if name not in after)
     return changed
 
 
+def _layers(named: ResourceMap) -> tuple[ResourceMap, ResourceMap]:
+    return (named.base, named.over) if isinstance(named, Overlaid) else (named, {})
+
+
 def _same(before: Resource | None, after: Resource) -> bool:
+    if before is after:
+        return True
     return before is not None and before.version == after.version and before.kinds == after.kinds

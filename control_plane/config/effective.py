@@ -7,6 +7,7 @@ reference resolves and every route has exactly one target.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import is_
 from typing import Literal, TypeVar
 
 from control_plane.config.model.base import Off, Section
@@ -30,6 +31,7 @@ from control_plane.config.model.routes import (
 )
 from control_plane.config.model.services import Service
 from control_plane.config.model.transform import Transform
+from control_plane.remembered import Remembered
 
 Kind = Literal["proxy", "direct_response", "redirect"]
 Origin = Literal["route", "defaults", "built in"]
@@ -101,8 +103,34 @@ class EffectiveRoute:
 
 def effective_routes(gateway: Gateway) -> tuple[EffectiveRoute, ...]:
     """Return the routes in file order with defaults, built-in values and listeners filled in."""
-    serving = serving_listeners(gateway)
-    return tuple(_effective_route(gateway, route, serving) for route in gateway.routes)
+    return EffectiveRoutes().of(gateway)
+
+
+class EffectiveRoutes:
+    """The same for one configuration after the other: a route that has not changed is the very same object again."""
+
+    def __init__(self) -> None:
+        self._known = Remembered[EffectiveRoute]()
+        self._context: tuple[object, ...] = ()
+        self._last: tuple[EffectiveRoute, ...] = ()
+
+    def of(self, gateway: Gateway) -> tuple[EffectiveRoute, ...]:
+        """The very same tuple if no route has changed."""
+        serving = serving_listeners(gateway)
+        context = (gateway.defaults, gateway.callouts, serving)
+        if context != self._context:
+            self._known.forget()
+            self._context = context
+        self._known.next_round()
+        routes = tuple([self._one(gateway, route, serving) for route in gateway.routes])
+        if len(routes) != len(self._last) or not all(map(is_, routes, self._last)):
+            self._last = routes
+        return self._last
+
+    def _one(self, gateway: Gateway, route: Route, serving: tuple[str, ...]) -> EffectiveRoute:
+        # Of services nothing but this matters.
+        key = (route.name, leads_to_grpc(route, gateway.services))
+        return self._known.of(key, (route,), lambda: _effective_route(gateway, route, serving))
 
 
 def serving_listeners(gateway: Gateway) -> tuple[str, ...]:
@@ -131,7 +159,9 @@ def backends_of(route: Route) -> tuple[Backend, ...]:
 
 def leads_to_grpc(route: Route, services: Mapping[str, Service]) -> bool:
     """Whether any backend of the route speaks gRPC."""
-    return any(b.service in services and services[b.service].protocol == "grpc" for b in backends_of(route))
+    if route.service is not None:
+        return route.service in services and services[route.service].protocol == "grpc"
+    return any(b.service in services and services[b.service].protocol == "grpc" for b in route.backends or ())
 
 
 def _effective_route(gateway: Gateway, route: Route, serving: tuple[str, ...]) -> EffectiveRoute:

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from posixpath import join
 from typing import Protocol
 
@@ -48,18 +49,17 @@ class Filling:
         return replace(root, entries=entries), self._failed
 
     def _node(self, node: Node, path: Path, folder: str) -> Node:
+        """The very same node if there is nothing to fill in."""
         if isinstance(node, Text):
             return self._text(node, path, folder) if "${" in node.text else node
         if isinstance(node, Items):
             items = tuple(self._node(item, (*path, place), folder) for place, item in enumerate(node.items))
-            return replace(node, items=items)
-        return replace(
-            node,
-            entries={
-                key: Entry(entry.key_at, self._node(entry.value, (*path, key), folder))
-                for key, entry in node.entries.items()
-            },
-        )
+            return node if all(map(is_, items, node.items)) else replace(node, items=items)
+        values = {key: self._node(entry.value, (*path, key), folder) for key, entry in node.entries.items()}
+        if all(values[key] is entry.value for key, entry in node.entries.items()):
+            return node
+        entries = {key: Entry(entry.key_at, values[key]) for key, entry in node.entries.items()}
+        return replace(node, entries=entries)
 
     def _text(self, node: Text, path: Path, folder: str) -> Text:
         problems: list[str] = []

@@ -5,20 +5,22 @@ files; what is faulty in one step is cut out for the next, so that no step has t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from posixpath import dirname, join
 from typing import Protocol
 
-from control_plane.config.effective import effective_routes
+from control_plane.config.effective import EffectiveRoutes
 from control_plane.config.faults import Fault, Path, Position
 from control_plane.config.interpolation import Filling
 from control_plane.config.materials import Materials, named_files, read_materials, with_joined_paths
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.reading import read_document
+from control_plane.config.rereading import Documents
 from control_plane.config.rules.everything import check_everything
 from control_plane.config.rules.report import Check, Declared, Report
-from control_plane.config.shape import shape
+from control_plane.config.rules.routes import CheckedRoutes
+from control_plane.config.shape import Sections, shape
 from control_plane.config.tree import Entry, Items, Keys, Text, without
 
 _INCLUDED = ("services", "routes", "rate_limits")
@@ -49,7 +51,24 @@ class Loaded:
     """Every file that was read or looked for: a change of one of them can change the result."""
 
 
-def load(path: str, files: Files, environment: Mapping[str, str], *, now: datetime | None = None) -> Loaded:
+@dataclass(slots=True)
+class Memory:
+    """Of the last version of a configuration: reading the next one costs what differs. Not for two threads at once."""
+
+    documents: Documents = field(default_factory=Documents)
+    sections: Sections = field(default_factory=Sections)
+    effective: EffectiveRoutes = field(default_factory=EffectiveRoutes)
+    checked: CheckedRoutes = field(default_factory=CheckedRoutes)
+
+
+def load(
+    path: str,
+    files: Files,
+    environment: Mapping[str, str],
+    *,
+    now: datetime | None = None,
+    memory: Memory | None = None,
+) -> Loaded:
     """Read and check a configuration with everything that it includes and names.
 
     Args:
@@ -57,19 +76,34 @@ def load(path: str, files: Files, environment: Mapping[str, str], *, now: dateti
         files: reads it and all others.
         environment: for `${NAME}`.
         now: what passed sunsets and expired certificates are compared with; None compares nothing.
+        memory: of earlier calls; the result is the same without, but for routes and services that have not changed
+            being the very same objects with it.
     """
-    loading = _Loading(files, Filling(environment, files))
+    memory = memory or Memory()
+    loaded = _load(path, files, environment, now, memory)
+    if loaded.faults and not memory.documents.is_exact:
+        memory.documents.forget()
+        loaded = _load(path, files, environment, now, memory)
+    memory.documents.keep_only(loaded.sources)
+    return loaded
+
+
+def _load(path: str, files: Files, environment: Mapping[str, str], now: datetime | None, memory: Memory) -> Loaded:
+    loading = _Loading(files, Filling(environment, files), memory.documents)
     root = loading.document(path)
     if root is None:
         return loading.result(None, {})
     root = loading.with_includes(root)
     declared = Declared.of(root)
-    shaped = shape(root)
+    shaped = shape(root, memory.sections)
     loading.faults += shaped.faults
     if shaped.gateway is None:
         return loading.result(None, {})
     report = Report(shaped.tree)
-    check_everything(Check(shaped.gateway, effective_routes(shaped.gateway), declared, report, now))
+    routes = memory.effective.of(shaped.gateway)
+    # What was cut out of a tree with faults hides more of them: nothing is concluded from it.
+    checked = CheckedRoutes() if loading.faults else memory.checked
+    check_everything(Check(shaped.gateway, routes, declared, report, now), checked)
     materials = read_materials(shaped.gateway, files, report, now)
     loading.sources += [file for _, file in named_files(shaped.gateway)]
     loading.faults += report.faults
@@ -81,6 +115,7 @@ def load(path: str, files: Files, environment: Mapping[str, str], *, now: dateti
 class _Loading:
     files: Files
     filling: Filling
+    documents: Documents
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -105,12 +140,12 @@ class _Loading:
             name = f" {path}" if named_at else ""
             self.faults.append(Fault.at(at, named_by, f"cannot read{name}: {error.strerror or error}"))
             return None
-        document = read_document(path, content)
+        document = self.documents.read(path, content)
         self.faults += document.faults
         if document.root is None:
             return None
         entries = {key: entry for key, entry in document.root.entries.items() if not key.startswith("x-")}
-        root = Keys(document.root.at, entries)
+        root = replace(document.root, entries=entries)
         if b"${" in content:
             filled, failed = self.filling.filled(root, dirname(path))
             root = without(filled, failed)
@@ -161,7 +196,7 @@ class _Loading:
             return other
         if isinstance(own.value, Items) and isinstance(other.value, Items):
             mine, theirs = own.value, other.value
-            return Entry(own.key_at, Items(mine.at, mine.items + theirs.items, mine.indices + theirs.indices))
+            return Entry(own.key_at, _appended(mine, theirs))
         if not isinstance(own.value, Keys) or not isinstance(other.value, Keys):
             return own
         entries = dict(own.value.entries)
@@ -171,7 +206,13 @@ class _Loading:
                 message = f"is given twice (first in {first.file}, line {first.line})"
                 self.faults.append(Fault.at(entry.key_at, (key, name), message))
             entries.setdefault(name, entry)
-        return Entry(own.key_at, Keys(own.value.at, entries, own.value.cut | other.value.cut))
+        shifts = {**other.value.shifts, **own.value.shifts}
+        return Entry(own.key_at, Keys(own.value.at, entries, own.value.cut | other.value.cut, shifts))
+
+
+def _appended(mine: Items, theirs: Items) -> Items:
+    shifts = (one.shifts or (0,) * len(one.items) for one in (mine, theirs))
+    return Items(mine.at, mine.items + theirs.items, mine.indices + theirs.indices, tuple(chain(*shifts)))
 
 
 def _patterns(root: Keys) -> Sequence[tuple[Path, Text]]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import is_
 from posixpath import dirname, join
 from typing import Protocol
 
@@ -49,15 +50,21 @@ def with_joined_paths(root: Keys) -> Keys:
 
 
 def _joined(node: Node) -> Node:
+    """The very same node if it names no file."""
     if isinstance(node, Items):
-        return replace(node, items=tuple(_joined(item) for item in node.items))
+        items = tuple(_joined(item) for item in node.items)
+        return node if all(map(is_, items, node.items)) else replace(node, items=items)
     if isinstance(node, Text):
         return node
     entries = {}
     for key, entry in node.entries.items():
-        value = _beside(entry.value) if key in _FILE_KEYS else entry.value
-        entries[key] = Entry(entry.key_at, value if isinstance(value, Text) else _joined(value))
-    return replace(node, entries=entries)
+        value = entry.value
+        if isinstance(value, Text):
+            if key in _FILE_KEYS and (beside := _beside(value)) is not value:
+                entries[key] = Entry(entry.key_at, beside)
+        elif (joined := _joined(value)) is not value:
+            entries[key] = Entry(entry.key_at, joined)
+    return replace(node, entries={**node.entries, **entries}) if entries else node
 
 
 def _beside(value: Node) -> Node:
@@ -69,14 +76,17 @@ def _beside(value: Node) -> Node:
 def _with_documents(node: Node, steps: Sequence[str] = ("transform", "", "validate", "openapi")) -> Node:
     """The same for transform.*.validate.openapi of a route, of each one of a list, or of `defaults`."""
     if isinstance(node, Items):
-        return replace(node, items=tuple(_with_documents(item, steps) for item in node.items))
+        items = tuple(_with_documents(item, steps) for item in node.items)
+        return node if all(map(is_, items, node.items)) else replace(node, items=items)
     if isinstance(node, Text):
         return node if steps else _beside(node)
-    entries = {
-        key: entry._replace(value=_with_documents(entry.value, steps[1:])) if steps and steps[0] in ("", key) else entry
-        for key, entry in node.entries.items()
-    }
-    return replace(node, entries=entries)
+    entries = {}
+    for key in (steps[0],) if steps and steps[0] else node.entries if steps else ():
+        if (entry := node.entries.get(key)) is not None:
+            value = _with_documents(entry.value, steps[1:])
+            if value is not entry.value:
+                entries[key] = entry._replace(value=value)
+    return replace(node, entries={**node.entries, **entries}) if entries else node
 
 
 def named_files(gateway: Gateway) -> Iterator[tuple[Path, str]]:

@@ -28,13 +28,25 @@ class Document:
 
     root: Keys | None
     faults: tuple[Fault, ...]
+    has_anchors: bool = False
+    """Whether parts of it may stand for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The tree of one text, whatever its root is."""
+
+    node: Node | None
+    faults: tuple[Fault, ...]
+    has_anchors: bool = False
 
 
 def read_document(file: str, content: bytes) -> Document:
     """Parse one file whose root is a mapping; `file` is its name in faults."""
-    root, faults = _read(file, content)
+    parsed = _read(file, content)
+    root, faults = parsed.node, parsed.faults
     if isinstance(root, Keys):
-        return Document(root, faults)
+        return Document(root, faults, parsed.has_anchors)
     if root is None and faults:
         return Document(None, faults)
     what = "is empty" if root is None else "has to be a mapping"
@@ -44,29 +56,34 @@ def read_document(file: str, content: bytes) -> Document:
 
 def read_items(file: str, content: bytes) -> tuple[Items | None, tuple[Fault, ...]]:
     """Parse one file whose root is a list."""
-    root, faults = _read(file, content)
+    parsed = _read(file, content)
+    root, faults = parsed.node, parsed.faults
     if root is None or isinstance(root, Items):
         return root, faults
     return None, (*faults, Fault.at(root.at, (), "has to be a list"))
 
 
-def _read(file: str, content: bytes) -> tuple[Node | None, tuple[Fault, ...]]:
-    start = Position(file, 1, 1)
+def _read(file: str, content: bytes) -> Parsed:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        return None, (Fault.at(Position(file, line, 1), (), "is not UTF-8 text"),)
+        return Parsed(None, (Fault.at(Position(file, line, 1), (), "is not UTF-8 text"),))
+    return read_entries(file, text, ())
+
+
+def read_entries(file: str, text: str, path: Path) -> Parsed:
+    """Parse what stands at a path of a file."""
     builder = _Builder(file)
     try:
-        root = builder.document(yaml.parse(text, Loader=_LOADER))
+        root = builder.document(yaml.parse(text, Loader=_LOADER), path)
     except yaml.YAMLError as error:
-        return None, (*builder.faults, _syntax_fault(start, error))
+        return Parsed(None, (*builder.faults, _syntax_fault(Position(file, 1, 1), error)))
     except _UnreadableError as error:
-        return None, (*builder.faults, Fault.at(error.at, (), error.message))
+        return Parsed(None, (*builder.faults, Fault.at(error.at, (), error.message)))
     if isinstance(root, Text) and root.is_null:
         root = None
-    return root, tuple(builder.faults)
+    return Parsed(root, tuple(builder.faults), bool(builder.anchors))
 
 
 class _UnreadableError(Exception):
@@ -108,7 +125,7 @@ class _Builder:
     anchors: dict[str, _Anchor] = field(default_factory=dict)
     aliased: int = 0
 
-    def document(self, events: Iterator[yaml.Event]) -> Node | None:
+    def document(self, events: Iterator[yaml.Event], path: Path = ()) -> Node | None:
         """Return the only document's root, None for an empty file."""
         root: Node | None = None
         documents = 0
@@ -118,7 +135,7 @@ class _Builder:
                 if documents > 1:
                     raise _UnreadableError(self._at(event), "has a second YAML document (one per file)")
             elif isinstance(event, yaml.NodeEvent):
-                root, _ = self._node(event, events, ())
+                root, _ = self._node(event, events, path)
         return root
 
     def _at(self, event: yaml.Event) -> Position:

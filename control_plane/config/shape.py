@@ -9,6 +9,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Optional, Union, get_args, get_origin
@@ -53,9 +54,72 @@ class Shaped:
     faults: tuple[Fault, ...]
 
 
-def shape(root: Keys) -> Shaped:
-    """Read the model from the tree and report everything in it that does not fit."""
+class Sections:
+    """Routes and services of the last tree without faults, by the node that they were read from."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Node, Section]] = {}
+
+    def read(self, root: Keys) -> Gateway:
+        """The model; a route or service whose node is the same as in the last call is the same object again.
+
+        Raises:
+            ValidationError: the tree does not fit.
+        """
+        rest = {key: entry for key, entry in root.entries.items() if key not in ("routes", "services")}
+        data = _data(replace(root, entries=rest))
+        assert isinstance(data, dict)
+        for key in root.entries.keys() - rest.keys():
+            data[key] = self._with_known(key, root.entries[key].value)  # type: ignore[assignment]  # pydantic takes its own
+        gateway = Gateway.model_validate(data)
+        self._known = {id(node): (node, section) for node, section in _pairs(root, gateway)}
+        return gateway
+
+    def _with_known(self, key: str, node: Node) -> object:
+        if key == "routes" and isinstance(node, Items):
+            return [self._one(item) for item in node.items]
+        if key == "services" and isinstance(node, Keys):
+            named = ((key, entry.value) for key, entry in node.entries.items())
+            # As in `plain`: an explicit null is as if absent.
+            return {
+                key: self._one(value)
+                for key, value in named
+                if not (isinstance(value, Text) and value.is_null and not value.is_empty)
+            }
+        return plain(node)
+
+    def _one(self, node: Node) -> object:
+        known = self._known.get(id(node))
+        return known[1] if known is not None else _data_of_entry(node)
+
+
+def _data_of_entry(node: Node) -> Tree:
+    """Of one route or service."""
+    root = Keys(node.at, {"routes": Entry(node.at, Items(node.at, (node,), (0,)))})
+    data = _in(_data(root), "routes")
+    assert isinstance(data, list)
+    return data[0]
+
+
+def _pairs(root: Keys, gateway: Gateway) -> Iterable[tuple[Node, Section]]:
+    routes, services = (root.entries.get(key) for key in ("routes", "services"))
+    if routes is not None and isinstance(routes.value, Items):
+        yield from zip(routes.value.items, gateway.routes, strict=True)
+    if services is not None and isinstance(services.value, Keys):
+        entries = services.value.entries
+        yield from ((entries[name].value, service) for name, service in gateway.services.items())
+
+
+def shape(root: Keys, sections: Sections | None = None) -> Shaped:
+    """Read the model from the tree and report everything in it that does not fit.
+
+    Args:
+        sections: what was read of an earlier version of the same file.
+    """
     tree, faults = root, tuple[Fault, ...]()
+    if sections is not None:
+        with suppress(ValidationError):
+            return Shaped(sections.read(root), root, ())
     for round_ in range(_ROUNDS):
         try:
             return Shaped(Gateway.model_validate(_data(tree)), tree, faults)

@@ -5,7 +5,7 @@ so that all its faults are found at once; what was cut leaves a mark, so that no
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias, Union
 
 from control_plane.config.faults import Path, Position
@@ -43,6 +43,8 @@ class Items:
     items: tuple["Node", ...]
     indices: tuple[int, ...]
     """The place of each item in its file; they differ from 0, 1, 2 after cuts and includes."""
+    shifts: tuple[int, ...] = ()
+    """By how many lines each item has moved since it was read; () for not at all."""
 
 
 class Entry(NamedTuple):
@@ -60,6 +62,8 @@ class Keys:
     entries: Mapping[str, Entry]
     cut: frozenset[str] = frozenset()
     """Keys that were cut out, or lost something deeper."""
+    shifts: Mapping[str, int] = field(default_factory=dict)
+    """By how many lines entries have moved since they were read; those that are not named have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +88,27 @@ class Located:
 
 def locate(root: Node, path: Path) -> Located:
     """Follow a path as far as it goes."""
-    node, key_at, walked = root, root.at, list[str | int]()
+    node, key_at, walked, lines = root, root.at, list[str | int](), 0
+    rest: Path = ()
     for taken, step in enumerate(path):
         if isinstance(node, Keys) and isinstance(step, str) and step in node.entries:
             entry = node.entries[step]
+            lines += node.shifts.get(step, 0)
             node, key_at = entry.value, entry.key_at
             walked.append(step)
         elif isinstance(node, Items) and isinstance(step, int) and 0 <= step < len(node.items):
+            lines += node.shifts[step] if node.shifts else 0
             walked.append(node.indices[step])
             node = node.items[step]
             key_at = node.at
         else:
-            return Located(node, node.at, key_at, tuple(walked), path[taken:])
-    return Located(node, node.at, key_at, tuple(walked), ())
+            rest = path[taken:]
+            break
+    return Located(node, _below(node.at, lines), _below(key_at, lines), tuple(walked), rest)
+
+
+def _below(at: Position, lines: int) -> Position:
+    return at._replace(line=at.line + lines) if lines else at
 
 
 def without(root: Keys, paths: Collection[Path]) -> Keys:
@@ -116,12 +128,13 @@ def _cut(node: Node, paths: list[Path]) -> Node:
         by_step.setdefault(path[0], []).append(path[1:])
     if isinstance(node, Keys):
         return _cut_keys(node, by_step)
-    kept = [
-        (index, _cut(item, by_step.get(place, [])))
-        for place, (index, item) in enumerate(zip(node.indices, node.items, strict=True))
-        if () not in by_step.get(place, [])
-    ]
-    return replace(node, items=tuple(item for _, item in kept), indices=tuple(index for index, _ in kept))
+    kept = [place for place in range(len(node.items)) if () not in by_step.get(place, [])]
+    return Items(
+        node.at,
+        tuple(_cut(node.items[place], by_step.get(place, [])) for place in kept),
+        tuple(node.indices[place] for place in kept),
+        tuple(node.shifts[place] for place in kept) if node.shifts else (),
+    )
 
 
 def _cut_keys(node: Keys, by_step: Mapping[str | int, list[Path]]) -> Keys:

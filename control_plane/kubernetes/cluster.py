@@ -20,6 +20,7 @@ from control_plane.kubernetes.list_watch import Change, Changed, Listed
 from control_plane.kubernetes.parsing import ObjectContent
 from control_plane.kubernetes.tls_secrets import TlsSecrets
 from control_plane.kubernetes.watched import Kind, Watched, kubernetes_secrets, kubernetes_services
+from control_plane.remembered import Remembered
 
 Known = EndpointSlice | ServiceSpec | ObjectContent
 
@@ -67,6 +68,7 @@ class Cluster:
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._merges: dict[tuple[ServiceKey, str], SliceMerge] = {}
         self._tls = TlsSecrets()
+        self._as_discovered = Remembered[Service]()
 
     def apply(self, watched: Watched, change: Change[Known]) -> Affected:
         """Take in a change of one list/watch and say what it affects.
@@ -149,6 +151,7 @@ class Cluster:
 
     def discovered(self, gateway: Gateway) -> Discovered:
         """All that is known for one configuration. The snapshot of it may be made in another thread."""
+        self._as_discovered.next_round()
         services = {name: self.service_as_discovered(service) for name, service in gateway.services.items()}
         endpoints = {name: self.endpoints(reference) for name, reference in kubernetes_services(gateway)}
         wanted = {(_key(reference), reference.port) for _, reference in kubernetes_services(gateway)}
@@ -177,7 +180,11 @@ class Cluster:
         protocol = self._protocol(service.kubernetes)
         if protocol is not None and "protocol" not in service.model_fields_set:
             said["protocol"] = protocol
-        return service.model_copy(update=said) if said else service
+        if not said:
+            return service
+        # The very same object as before: what is made of it need not be made again.
+        key = (id(service), dns, said.get("protocol"))
+        return self._as_discovered.of(key, (service,), lambda: service.model_copy(update=said))
 
     def _protocol(self, reference: KubernetesService) -> str | None:
         key = _key(reference)

@@ -1,7 +1,8 @@
-"""Clusters: one per service, named after it. Those of the callouts are in callouts.py."""
+"""Clusters: one per service, named after it, whether a route uses it or not. Those of callouts are in callouts.py."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
@@ -15,7 +16,6 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.materials import Materials
-from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.routes import RetryBudget
 from control_plane.config.model.services import CircuitBreaker, HealthCheck, OutlierDetection, Service
 from control_plane.translate.endpoints import address
@@ -36,16 +36,6 @@ _LB_POLICIES = {
 }
 
 
-def clusters(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Materials) -> Iterator[cluster_pb2.Cluster]:
-    """The clusters of all services, whether a route uses them or not."""
-    budgets = _retry_budgets(routes)
-    for name, service in sorted(gateway.services.items()):
-        message = cluster(name, service, budgets.get(name), materials)
-        if gateway.envoys is not None and service.load_balancing.hash is None:
-            message.common_lb_config.zone_aware_lb_config.CopyFrom(_zone_aware(service))
-        yield message
-
-
 def cluster(name: str, service: Service, budget: RetryBudget | None, materials: Materials) -> cluster_pb2.Cluster:
     """One service as a cluster."""
     message = cluster_pb2.Cluster(
@@ -60,8 +50,8 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
             update_merge_window=duration(timedelta(0)),
         ),
         circuit_breakers=_circuit_breakers(service.circuit_breaker, budget),
-        upstream_connection_options=keepalive(),
-        typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: _protocol_options(service)},
+        upstream_connection_options=_keepalive(),
+        typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: _protocol_options(service.protocol)},
     )
     _set_discovery(message, service)
     if service.outlier_detection is not None:
@@ -75,7 +65,7 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
     return message
 
 
-def _zone_aware(service: Service) -> cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig:
+def zone_aware(service: Service) -> cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig:
     """Envoys whose bootstrap says no zone ignore it."""
     if service.zone_aware == "none":
         return cluster_pb2.Cluster.CommonLbConfig.ZoneAwareLbConfig(routing_enabled=percent_pb2.Percent(value=0))
@@ -87,8 +77,15 @@ def _zone_aware(service: Service) -> cluster_pb2.Cluster.CommonLbConfig.ZoneAwar
 
 def set_eds(message: cluster_pb2.Cluster) -> None:
     """Let the endpoints come over EDS, under the cluster's own name."""
-    message.type = cluster_pb2.Cluster.EDS
-    message.eds_cluster_config.CopyFrom(cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_ads()))
+    message.MergeFrom(_eds())
+
+
+@cache
+def _eds() -> cluster_pb2.Cluster:
+    """What is the same in all clusters is made once, here and below: there may be ten thousand."""
+    message = cluster_pb2.Cluster(type=cluster_pb2.Cluster.EDS)
+    message.eds_cluster_config.eds_config.CopyFrom(from_ads())
+    return message
 
 
 def set_strict_dns(message: cluster_pb2.Cluster) -> None:
@@ -111,6 +108,9 @@ def keepalive() -> cluster_pb2.UpstreamConnectionOptions:
             keepalive_interval=UInt32Value(value=10),
         )
     )
+
+
+_keepalive = cache(keepalive)
 
 
 def http2_options() -> protocol_pb2.Http2ProtocolOptions:
@@ -145,9 +145,10 @@ def _set_discovery(message: cluster_pb2.Cluster, service: Service) -> None:
     )
 
 
-def _protocol_options(service: Service) -> Any:
+@cache
+def _protocol_options(protocol: str) -> Any:
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
-    if service.protocol == "http1":
+    if protocol == "http1":
         explicit.http_protocol_options.SetInParent()
     else:
         explicit.http2_protocol_options.CopyFrom(http2_options())
@@ -177,7 +178,7 @@ def _circuit_breakers(breaker: CircuitBreaker, budget: RetryBudget | None) -> ci
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 
-def _retry_budgets(routes: Iterable[EffectiveRoute]) -> Mapping[str, RetryBudget]:
+def retry_budgets(routes: Iterable[EffectiveRoute]) -> Mapping[str, RetryBudget]:
     """The budget of each service that a route with one leads to.
 
     Envoy counts retries per cluster, so routes that share a service share its budget; the widest one holds.

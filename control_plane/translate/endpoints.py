@@ -19,24 +19,23 @@ _MAX_PORT = 65_535
 _HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
 
 
-def cluster_load_assignments(gateway: Gateway, endpoints: Endpoints) -> Iterator[endpoint_pb2.ClusterLoadAssignment]:
-    """One for every cluster whose endpoints travel over EDS: all but DNS services, the callouts included.
+def other_assignments(gateway: Gateway, endpoints: Endpoints) -> Iterator[Resource]:
+    """Of the callouts and of the gateway's Envoys; discovered endpoints stand under the names of their clusters."""
+    yield load_assignment(EXT_AUTHZ_CLUSTER, _of_callout(EXT_AUTHZ_CLUSTER, gateway.callouts.ext_authz, endpoints))
+    yield load_assignment(EXT_PROC_CLUSTER, _of_callout(EXT_PROC_CLUSTER, gateway.callouts.ext_proc, endpoints))
+    if gateway.envoys is not None:
+        yield load_assignment(ENVOYS_CLUSTER, _of_envoys(gateway.envoys, endpoints))
+    if isinstance(gateway.analytics, Analytics):
+        yield load_assignment(ANALYTICS_CLUSTER, _of_callout(ANALYTICS_CLUSTER, gateway.analytics, endpoints))
+
+
+def service_assignment(name: str, service: Service, endpoints: Endpoints, kinds: frozenset[NodeKind]) -> Resource:
+    """Of a service whose endpoints travel over EDS: every one but those with `dns`.
 
     A Kubernetes service that discovery knows nothing of gets an empty one: Envoy would hold up its start for an
-    answer that never comes. Discovered endpoints of a callout, and the Envoys of the gateway, stand under the names of
-    their clusters.
+    answer that never comes.
     """
-    yield cluster_load_assignment(
-        EXT_AUTHZ_CLUSTER, _of_callout(EXT_AUTHZ_CLUSTER, gateway.callouts.ext_authz, endpoints)
-    )
-    yield cluster_load_assignment(EXT_PROC_CLUSTER, _of_callout(EXT_PROC_CLUSTER, gateway.callouts.ext_proc, endpoints))
-    if gateway.envoys is not None:
-        yield cluster_load_assignment(ENVOYS_CLUSTER, _of_envoys(gateway.envoys, endpoints))
-    if isinstance(gateway.analytics, Analytics):
-        yield cluster_load_assignment(ANALYTICS_CLUSTER, _of_callout(ANALYTICS_CLUSTER, gateway.analytics, endpoints))
-    for name, service in sorted(gateway.services.items()):
-        if service.dns is None:
-            yield cluster_load_assignment(name, _of_service(name, service, endpoints))
+    return load_assignment(name, _of_service(name, service, endpoints), kinds)
 
 
 def cluster_load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> endpoint_pb2.ClusterLoadAssignment:

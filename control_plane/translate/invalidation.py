@@ -27,33 +27,46 @@ def invalidating(routes: Iterable[EffectiveRoute]) -> frozenset[str]:
 
 
 class _Index:
-    """Routes by the first segment of their paths: comparing all with all would make translation quadratic."""
+    """Routes by their paths and by every path above: comparing all with all would make translation quadratic."""
 
     def __init__(self, routes: Iterable[EffectiveRoute]) -> None:
-        self._everywhere: list[tuple[EffectiveRoute, _Pattern]] = []
-        self._by_segment: dict[str, list[tuple[EffectiveRoute, _Pattern]]] = {}
+        self._all: list[EffectiveRoute] = []
+        self._everywhere: list[EffectiveRoute] = []
+        self._paths: dict[str, list[EffectiveRoute]] = {}
+        self._prefixes: dict[str, list[EffectiveRoute]] = {}
+        self._below: dict[str, list[EffectiveRoute]] = {}
+        """By a path: every route with a pattern that is it, or stands under it."""
         for route in routes:
-            for pattern in _patterns(route.match):
-                segment = _first_segment(pattern)
-                if segment is None:
-                    self._everywhere.append((route, pattern))
-                else:
-                    self._by_segment.setdefault(segment, []).append((route, pattern))
+            self._all.append(route)
+            for kind, text in _patterns(route.match):
+                if kind == "path_regex" or not text:
+                    self._everywhere.append(route)
+                    continue
+                named = self._paths if kind == "path" else self._prefixes
+                named.setdefault(text, []).append(route)
+                for above in _upwards(text):
+                    self._below.setdefault(above, []).append(route)
 
     def overlaps(self, route: EffectiveRoute) -> bool:
-        return any(
-            _paths_meet(pattern, known) and _hosts_meet(route, other)
-            for pattern in _patterns(route.match)
-            for other, known in self._near(_first_segment(pattern))
-        )
+        return any(_hosts_meet(route, other) for pattern in _patterns(route.match) for other in self._met_by(pattern))
 
-    def _near(self, segment: str | None) -> Iterator[tuple[EffectiveRoute, _Pattern]]:
-        yield from self._everywhere
-        if segment is not None:
-            yield from self._by_segment.get(segment, ())
+    def _met_by(self, pattern: _Pattern) -> Iterator[EffectiveRoute]:
+        """Routes one of whose paths can match the same as this one; of a regex that is taken for granted."""
+        kind, text = pattern
+        if kind == "path_regex" or not text:
+            yield from self._all
             return
-        for known in self._by_segment.values():
-            yield from known
+        yield from self._everywhere
+        for above in _upwards(text):
+            yield from self._prefixes.get(above, ())
+        yield from (self._paths if kind == "path" else self._below).get(text, ())
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """`/a/b` -> `/a/b`, `/a`."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _takes_unsafe(match: Match) -> bool:
@@ -67,29 +80,6 @@ def _patterns(match: Match) -> Iterator[_Pattern]:
         yield from (("path_regex", pattern) for pattern in match.path_regex)
     else:
         yield from (("path_prefix", prefix.rstrip("/")) for prefix in match.path_prefix or ("/",))
-
-
-def _first_segment(pattern: _Pattern) -> str | None:
-    """None: the pattern may match paths with any first segment."""
-    kind, text = pattern
-    if kind == "path_regex" or not text:
-        return None
-    return text.split("/", 2)[1]
-
-
-def _paths_meet(one: _Pattern, other: _Pattern) -> bool:
-    """Whether a path can match both; of a regex that is taken for granted."""
-    if "path_regex" in (one[0], other[0]):
-        return True
-    if one[0] == other[0] == "path":
-        return one[1] == other[1]
-    return (one[0] == "path_prefix" and _is_under(other[1], one[1])) or (
-        other[0] == "path_prefix" and _is_under(one[1], other[1])
-    )
-
-
-def _is_under(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(f"{prefix}/")
 
 
 def _hosts_meet(one: EffectiveRoute, other: EffectiveRoute) -> bool:

@@ -5,7 +5,7 @@ refers to exactly one policy version. Secrets stand in a policy by name.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 
@@ -16,6 +16,7 @@ from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import IpRules, Listener
 from control_plane.config.model.routes import Authentication, Cache, CacheQuery
 from control_plane.config.scalars import Rate
+from control_plane.remembered import Remembered
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import Resource
 from control_plane.translate.invalidation import invalidating
@@ -60,39 +61,70 @@ class Policies:
     resources: tuple[Resource, ...]
 
 
-def policies(gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Materials) -> Policies:
-    """Build every policy once, however many routes share it."""
+KnownPolicies = Remembered[Resource | None]
+"""Policies of routes, while the gateway's other sections and its materials stay equal."""
+
+
+def policies(
+    gateway: Gateway, routes: Iterable[EffectiveRoute], materials: Materials, known: KnownPolicies | None = None
+) -> Policies:
+    """Build every policy once, however many routes share it.
+
+    Args:
+        known: of an earlier call for a gateway that differs in its routes and services only.
+    """
     methods = _methods(gateway, materials)
+    making = _Making(gateway, materials, methods, known if known is not None else KnownPolicies())
     listeners = {listener.name: listener for listener in gateway.listeners}
     routes = tuple(routes)
     invalidates = invalidating(routes)
     by_route: dict[tuple[str, str], RoutePolicyNames] = {}
-    resources: dict[str, Resource] = {}
     for route in routes:
-        rules = processing_policy(gateway, route, materials, invalidates=route.name in invalidates)
+        processing = making.processing(route, invalidates=route.name in invalidates)
         unsafe_only = route.cache is None and route.transform is None
-        processing = _named("proc", rules, _EXT_PROC, resources)
         for listener in route.listeners:
-            authz = authz_policy(gateway, listeners[listener], route, methods)
-            by_route[listener, route.name] = RoutePolicyNames(
-                _named("authz", authz, _EXT_AUTHZ, resources), processing, unsafe_only
-            )
-    _named("limits", rate_limit_domain(gateway), _EXT_AUTHZ, resources)
-    return Policies(by_route, tuple(resources.values()))
+            authz = making.authz(listeners[listener], route)
+            by_route[listener, route.name] = RoutePolicyNames(authz, processing, unsafe_only)
+    making.use(_named("limits", rate_limit_domain(gateway), _EXT_AUTHZ))
+    return Policies(by_route, tuple(making.resources.values()))
+
+
+@dataclass(slots=True)
+class _Making:
+    """The policies of one gateway on their way."""
+
+    gateway: Gateway
+    materials: Materials
+    methods: Mapping[str, authz_pb2.Method]
+    known: KnownPolicies
+    resources: dict[str, Resource] = field(default_factory=dict)
+
+    def processing(self, route: EffectiveRoute, *, invalidates: bool) -> str | None:
+        def make() -> Resource | None:
+            policy = processing_policy(self.gateway, route, self.materials, invalidates=invalidates)
+            return _named("proc", policy, _EXT_PROC)
+
+        return self.use(self.known.of((route.name, invalidates), (route,), make))
+
+    def authz(self, listener: Listener, route: EffectiveRoute) -> str | None:
+        def make() -> Resource | None:
+            return _named("authz", authz_policy(self.gateway, listener, route, self.methods), _EXT_AUTHZ)
+
+        return self.use(self.known.of((route.name, listener.name), (route,), make))
+
+    def use(self, policy: Resource | None) -> str | None:
+        """The policy's name; of equal ones the first is served."""
+        return None if policy is None else self.resources.setdefault(policy.name, policy).name
 
 
 def _named(
-    prefix: str,
-    policy: authz_pb2.AuthzPolicy | processing_pb2.ProcessingPolicy | None,
-    kinds: frozenset[NodeKind],
-    resources: dict[str, Resource],
-) -> str | None:
-    """Name a policy after its content and remember it as a resource."""
+    prefix: str, policy: authz_pb2.AuthzPolicy | processing_pb2.ProcessingPolicy | None, kinds: frozenset[NodeKind]
+) -> Resource | None:
+    """Name a policy after its content."""
     if policy is None:
         return None
     policy.name = f"{prefix}-{digest(_bytes(policy))}"
-    resources.setdefault(policy.name, Resource.of(policy.name, policy, kinds))
-    return policy.name
+    return Resource.of(policy.name, policy, kinds)
 
 
 def _bytes(message: Message) -> bytes:

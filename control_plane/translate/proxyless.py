@@ -8,8 +8,6 @@ https://github.com/grpc/proposal: A27 (xDS), A28 (routes and weights), A32 (circ
 (outlier detection).
 """
 
-from collections.abc import Iterator
-
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.listener.v3 import api_listener_pb2, listener_pb2
@@ -34,18 +32,16 @@ def is_proxyless(service: Service) -> bool:
     return service.protocol == "grpc" and service.dns is None and service.tls is None
 
 
-def kinds_of(gateway: Gateway, name: str) -> frozenset[NodeKind]:
-    """Who may have the cluster and the assignment of a name."""
-    service = gateway.services.get(name)
-    return _BOTH if service is not None and is_proxyless(service) else ENVOYS
+def kinds_of(service: Service) -> frozenset[NodeKind]:
+    """Who may have the cluster and the assignment of a service."""
+    return _BOTH if is_proxyless(service) else ENVOYS
 
 
-def proxyless_listeners(gateway: Gateway) -> Iterator[Resource]:
-    """One per service, unless a listener for Envoys has its name."""
-    taken = {listener.name for listener in gateway.listeners}
-    for name, service in sorted(gateway.services.items()):
-        if is_proxyless(service) and name not in taken:
-            yield Resource.of(name, _listener(name), GRPC_CLIENTS)
+def proxyless_listener(gateway: Gateway, name: str) -> Resource | None:
+    """Of the service of that name; None if gRPC clients may not find it, or if a listener for Envoys has its name."""
+    if not is_proxyless(gateway.services[name]) or any(listener.name == name for listener in gateway.listeners):
+        return None
+    return Resource.of(name, _listener(name), GRPC_CLIENTS)
 
 
 def for_grpc(resource: Resource) -> Resource:

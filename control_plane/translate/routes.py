@@ -4,14 +4,18 @@ Envoy first picks the virtual host by the most specific name and only then walks
 match wins over all hosts", so each route stands in every virtual host whose requests it may get, in file order.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.listeners import ListenerRedirect
+from control_plane.encoding import length_delimited_head
+from control_plane.remembered import Remembered
 from control_plane.translate import names
 from control_plane.translate.actions import set_action
 from control_plane.translate.cors import preflight_routes
@@ -25,13 +29,25 @@ from control_plane.translate.scope import ListenerScope
 HEADERS_NEVER_SENT_UPSTREAM = (CLIENT_IP_HEADER, "x-envoy-external-address", "x-envoy-internal")
 """Removed by the router, after every filter: ours, and those that Envoy's connection manager adds."""
 _ENVOYS_MAX_DIRECT_RESPONSE_BYTES = 4096
+# Tags: field number << 3 | 2 (length-delimited), of messages in envoy/config/route/v3.
+_VIRTUAL_HOSTS = 2 << 3 | 2
+_ROUTES = 3 << 3 | 2
 
 
-def route_configuration(scope: ListenerScope) -> route_pb2.RouteConfiguration:
-    """The routes of one listener."""
+KnownRoutes = Remembered[tuple[bytes, ...]]
+"""Serialised Envoy routes of routes, while the gateway's other sections stay equal."""
+
+
+def route_configuration(scope: ListenerScope, known: KnownRoutes | None = None) -> bytes:
+    """The routes of one listener, as a serialised RouteConfiguration.
+
+    Put together from serialised parts, in the order of their fields: copying a thousand routes through messages would
+    cost more than everything else that an edit of one of them needs.
+
+    Args:
+        known: of an earlier call for a gateway that differs in its routes and services only.
+    """
     configuration = route_pb2.RouteConfiguration(
-        name=scope.listener.name,
-        virtual_hosts=_virtual_hosts(scope),
         # The Host header goes on as the client sent it; only the match ignores its port (and, always, its case).
         ignore_port_in_host_matching=True,
         request_headers_to_remove=HEADERS_NEVER_SENT_UPSTREAM,
@@ -41,27 +57,40 @@ def route_configuration(scope: ListenerScope) -> route_pb2.RouteConfiguration:
     )
     if largest > _ENVOYS_MAX_DIRECT_RESPONSE_BYTES:
         configuration.max_direct_response_body_size_bytes.CopyFrom(UInt32Value(value=largest))
-    return configuration
+    hosts = _virtual_hosts(scope, known if known is not None else KnownRoutes())
+    name = route_pb2.RouteConfiguration(name=scope.listener.name)
+    return _bytes(name) + b"".join(_framed(_VIRTUAL_HOSTS, host) for host in hosts) + _bytes(configuration)
 
 
-def _virtual_hosts(scope: ListenerScope) -> list[route_components_pb2.VirtualHost]:
+def _virtual_hosts(scope: ListenerScope, known: KnownRoutes) -> Iterator[bytes]:
     if scope.listener.redirect is not None:
-        return [_everything_redirected(scope.listener.redirect)]
+        yield _bytes(_everything_redirected(scope.listener.redirect))
+        return
     patterns = sorted({host.lower() for route in scope.routes for host in route.hosts})
-    translated = {route.name: list(_translated(scope, route)) for route in scope.routes}
-    return [
-        route_components_pb2.VirtualHost(
-            name=pattern,
-            domains=[pattern],
-            routes=[
-                message
-                for route in scope.routes
-                if any(covers(host.lower(), pattern) for host in route.hosts)
-                for message in translated[route.name]
-            ],
-        )
-        for pattern in patterns
-    ]
+    translated = [(route, _framed_routes(scope, route, known)) for route in scope.routes]
+    for pattern in patterns:
+        head = _bytes(route_components_pb2.VirtualHost(name=pattern, domains=[pattern]))
+        own = (framed for route, framed in translated if any(covers(host.lower(), pattern) for host in route.hosts))
+        yield head + b"".join(itertools.chain.from_iterable(own))
+
+
+def _framed_routes(scope: ListenerScope, route: EffectiveRoute, known: KnownRoutes) -> tuple[bytes, ...]:
+    """What a route has become, each as a field of its virtual host."""
+    listener, traits = scope.listener.name, scope.traits_of(route)
+    key = (listener, route.name, scope.policies_of(route), scope.has_signed_routes, traits)
+
+    def make() -> tuple[bytes, ...]:
+        return tuple(_framed(_ROUTES, _bytes(message)) for message in _translated(scope, route))
+
+    return known.of(key, (route,), make)
+
+
+def _framed(tag: int, body: bytes) -> bytes:
+    return length_delimited_head(tag, len(body)) + body
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString(deterministic=True)
 
 
 def covers(pattern: str, other: str) -> bool:

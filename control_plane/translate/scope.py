@@ -7,7 +7,7 @@ from control_plane.config.effective import EffectiveRoute
 from control_plane.config.materials import Materials
 from control_plane.config.model.gateway import Gateway
 from control_plane.config.model.listeners import Listener
-from control_plane.config.model.services import Service
+from control_plane.config.model.services import LoadBalancing, Service
 from control_plane.translate.policies import Policies, RoutePolicyNames
 
 
@@ -28,6 +28,10 @@ class ListenerScope:
     def services_of(self, route: EffectiveRoute) -> tuple[Service, ...]:
         """The services of the route's backends, in their order."""
         return tuple(self.gateway.services[backend.service] for backend in route.backends)
+
+    def traits_of(self, route: EffectiveRoute) -> tuple[tuple[str, LoadBalancing], ...]:
+        """What matters of these services for the route: it does not change with their other settings."""
+        return tuple([(service.protocol, service.load_balancing) for service in self.services_of(route)])
 
     def max_request_body(self, route: EffectiveRoute) -> int:
         """Bytes."""

@@ -11,19 +11,32 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from control_plane.resource_types import (
+    AUTHZ_POLICY,
     CLUSTER_LOAD_ASSIGNMENT,
     DELIVERY_ORDER,
+    EXTRA,
     LISTENER,
+    PROCESSING_POLICY,
     ROUTE_CONFIGURATION,
     SECRET,
     short_name,
 )
-from control_plane.snapshot import Resource, Snapshot
+from control_plane.snapshot import Changes, Resource, Snapshot
 from control_plane.validation.references import Reference
 from control_plane.validation.verdicts import Verdict, Verdicts
 
 Route = route_components_pb2.Route
 _UNAVAILABLE = 503
+_ALL = frozenset(DELIVERY_ORDER) | EXTRA
+_WITH_ROUTES = frozenset({ROUTE_CONFIGURATION, LISTENER}) | EXTRA
+_REFERRERS: Mapping[str, frozenset[str]] = {
+    CLUSTER_LOAD_ASSIGNMENT: frozenset(),
+    AUTHZ_POLICY: _WITH_ROUTES,
+    PROCESSING_POLICY: _WITH_ROUTES,
+}
+"""By type, the types that may name its resources, for the types that come and go every day."""
+_FORGET_AT, _FEW = 2, 1000
+"""When so many times (and so many) more verdicts are known than of one snapshot, everything is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,10 @@ class Admission:
 
     def __init__(self) -> None:
         self._verdicts = Verdicts()
+        self._sound: Snapshot | None = None
+        """The last one, if nothing of it was withheld."""
+        self._known_then = 0
+        """Verdicts after everything was looked at."""
 
     def admit(self, snapshot: Snapshot, served: Snapshot | None) -> Admitted:
         """The snapshot without what is bad.
@@ -60,13 +77,51 @@ class Admission:
         Args:
             served: what is published now; its resources were admitted before.
         """
+        if self._sound is not None and self._has_stayed_sound(self._sound, snapshot):
+            self._sound = snapshot
+            return Admitted(snapshot, ())
         self._verdicts.next_round()
         work = _Work(self._verdicts, snapshot, served or Snapshot({}))
         work.run()
+        self._known_then = len(self._verdicts)
+        self._sound = None if work.withheld else snapshot
         if not work.withheld:
             return Admitted(snapshot, ())
         resources = [resource for named in work.kept.values() for resource in named.values()]
         return Admitted(Snapshot.of(resources), tuple(sorted(work.withheld, key=str)))
+
+    def _has_stayed_sound(self, before: Snapshot, snapshot: Snapshot) -> bool:
+        """Whether what is new is good, and nothing names what is gone. False also when there is much to forget."""
+        if len(self._verdicts) > _FORGET_AT * (self._known_then + _FEW):
+            return False
+        changes = snapshot.changes_since(before)
+        again = set().union(*(_REFERRERS.get(type_url, _ALL) for type_url in _with_losses(changes, snapshot)))
+        for type_url, named in snapshot.resources.items():
+            names = named if type_url in again else changes.get(type_url, frozenset())
+            if not all(self._is_sound(named[name], snapshot) for name in names if name in named):
+                return False
+        return True
+
+    def _is_sound(self, resource: Resource, snapshot: Snapshot) -> bool:
+        verdict = self._verdicts.of(resource)
+        return not verdict.faults and not _absent(verdict, snapshot.resources)
+
+
+def _with_losses(changes: Changes, snapshot: Snapshot) -> Iterator[str]:
+    """Types of which resources are gone."""
+    for type_url, names in changes.items():
+        named = snapshot.of_type(type_url)
+        if any(name not in named for name in names):
+            yield type_url
+
+
+def _absent(verdict: Verdict, resources: Mapping[str, Mapping[str, Resource]]) -> list[Reference]:
+    """What is named and not there. An absent assignment is none: the server makes an empty one."""
+    return sorted(
+        one
+        for one in verdict.references
+        if one.type_url != CLUSTER_LOAD_ASSIGNMENT and one.name not in resources.get(one.type_url, {})
+    )
 
 
 @dataclass(slots=True)
@@ -98,7 +153,7 @@ class _Work:
         last_good = self.served.of_type(resource.type_url).get(resource.name)
         if last_good is not None and not self._is_sound(last_good):
             last_good = None
-        if last_good is None and not verdict.faults and _may_come_later(self._absent(verdict)):
+        if last_good is None and not verdict.faults and _may_come_later(_absent(verdict, self.kept)):
             instead = "the same: what is missing may come"
         elif last_good is not None:
             self.kept[resource.type_url][resource.name] = last_good
@@ -113,18 +168,10 @@ class _Work:
 
     def _is_sound(self, resource: Resource) -> bool:
         verdict = self.verdicts.of(resource)
-        return not verdict.faults and not self._absent(verdict)
-
-    def _absent(self, verdict: Verdict) -> list[Reference]:
-        """An absent assignment is none: the server makes an empty one."""
-        return sorted(
-            one
-            for one in verdict.references
-            if one.type_url != CLUSTER_LOAD_ASSIGNMENT and one.name not in self.kept.get(one.type_url, {})
-        )
+        return not verdict.faults and not _absent(verdict, self.kept)
 
     def _missing(self, verdict: Verdict) -> Iterator[str]:
-        for one in self._absent(verdict):
+        for one in _absent(verdict, self.kept):
             yield f"the {short_name(one.type_url)} {one.name!r} does not exist"
 
     def _repair(self, resource: Resource) -> Resource | None:
@@ -162,7 +209,7 @@ class _Work:
         """
         if last_good is not None:
             verdict = self.verdicts.of_route(last_good)
-            if not verdict.faults and not self._absent(verdict):
+            if not verdict.faults and not _absent(verdict, self.kept):
                 route.CopyFrom(last_good)
                 return "the last good version"
         refusing = Route(name=route.name, match=route.match)

@@ -47,6 +47,10 @@ class Verdicts:
         """What is not asked for again until the next call is forgotten."""
         self._older, self._recent = self._recent, {}
 
+    def __len__(self) -> int:
+        """How many were asked for since the last call of `next_round`."""
+        return len(self._recent)
+
     def of(self, resource: Resource) -> Verdict:
         """Of a whole resource; routes have verdicts of their own besides (`of_route`)."""
         key = (resource.type_url, resource.name, resource.version)

@@ -7,6 +7,7 @@ encode each resource again for each stream.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from control_plane.encoding import length_delimited_head as _head
 from control_plane.snapshot import Resource
 
 # Tags: field number << 3 | 2 (length-delimited), of messages in envoy/service/discovery/v3/discovery.proto.
@@ -73,15 +74,3 @@ def _type_url(type_url: str) -> bytes:
 def _text(tag: int, text: str) -> bytes:
     encoded = text.encode()
     return _head(tag, len(encoded)) + encoded
-
-
-def _head(tag: int, length: int) -> bytes:
-    """Tag and length of a length-delimited field."""
-    if length < 0x80:
-        return bytes((tag, length))
-    head = bytearray((tag,))
-    while length >= 0x80:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head)

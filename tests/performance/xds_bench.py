@@ -1,45 +1,85 @@
-"""python -m tests.performance.xds_bench: the speed and memory of the xDS server, as ratios within one run.
+"""The speed and memory of the xDS server: `python -m tests.performance.xds_bench` writes the report."""
+# ruff: noqa: T201 - a program for the terminal
 
-The server under test is a process of its own; its CPU is what counts, and beside it stands a bare grpc.aio server that
-pushes the same bytes and reads the same acknowledgements.
-"""
-
+import argparse
 import asyncio
 import gc
 import json
+import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median, quantiles
-from time import perf_counter, process_time
+from statistics import median
+from time import process_time
 
-import grpc
-from envoy.service.discovery.v3 import discovery_pb2
 from prometheus_client import CollectorRegistry
 
 from control_plane.config.loading import Loaded, load
-from control_plane.endpoints import Endpoint
+from control_plane.config.model.gateway import Gateway
+from control_plane.endpoints import Endpoints
 from control_plane.metrics import Metrics
-from control_plane.resource_types import CLUSTER_LOAD_ASSIGNMENT, NodeKind
-from control_plane.snapshot import Resource, Snapshot
-from control_plane.translate import translate
-from control_plane.translate.endpoints import load_assignment
+from control_plane.reconciler import Reconciler
+from control_plane.resource_types import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    NodeKind,
+)
+from control_plane.snapshot import Snapshot
+from control_plane.translate import Translator
 from control_plane.validation.admission import Admission
 from control_plane.xds.delta import DeltaSubscription
-from control_plane.xds.server import XdsServer
 from control_plane.xds.session import Node
 from control_plane.xds.store import Client, Store
-from control_plane.xds.wire import delta_discovery_response
-from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.telemetry import configure_logging
+from tests.performance import xds_streams
+from tests.performance.control_plane_work import gateway_yaml
+from tests.performance.processes import BenchError
+from tests.performance.stand import ROOT
+from tests.performance.xds_streams import Cost, assignment, endpoints, resident_kib
 
-_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-_CHANGES = 200
-_CLUSTERS = 1000
-"""In the tests with streams."""
+REPORT = ROOT / "docs" / "performance" / "xds.md"
+ENDPOINTS = 10
+"""Of each cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the report."""
+
+    what: str
+    value: float
+    unit: str
+    at_most: float | None = None
+
+    @property
+    def row(self) -> str:
+        if self.at_most is None:
+            return f"| {self.what} | {self._shown(self.value)} | | |"
+        met = "yes" if self.value <= self.at_most else "no"
+        return f"| {self.what} | {self._shown(self.value)} | {self._shown(self.at_most)} | {met} |"
+
+    def _shown(self, value: float) -> str:
+        digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+        return f"{value:,.{digits}f}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    clusters: int
+    routes: int
+    changes: int
+    streams: tuple[int, int]
+    repetitions: int
+
+
+FULL = Sizes(clusters=10_000, routes=1000, changes=200, streams=(50, 100), repetitions=3)
+QUICK = Sizes(clusters=100, routes=20, changes=20, streams=(2, 3), repetitions=1)
 
 
 class _OneFile:
@@ -53,7 +93,7 @@ class _OneFile:
         return ()
 
 
-def loaded(services: int, routes: int, timeout: str = "10s") -> Loaded:
+def loaded(services: int, routes: int) -> Loaded:
     """Kubernetes services, and routes that lead to them."""
     document = {
         "version": 1,
@@ -69,7 +109,6 @@ def loaded(services: int, routes: int, timeout: str = "10s") -> Loaded:
                 "match": {"path_prefix": f"/r{number}"},
                 "auth": "none",
                 "service": f"s{number % services}",
-                "timeout": timeout if number == routes // 2 else "10s",
             }
             for number in range(routes)
         ],
@@ -77,259 +116,264 @@ def loaded(services: int, routes: int, timeout: str = "10s") -> Loaded:
     return load("/gateway.yaml", _OneFile(json.dumps(document)), {}, now=datetime.now(UTC))
 
 
-def endpoints(number: int, variant: int = 0) -> tuple[Endpoint, ...]:
-    """Ten of one service."""
-    return tuple(Endpoint(f"10.{number >> 8 & 255}.{number & 255}.{j}", 8080 + variant) for j in range(10))
+class Builder:
+    """Translates and validates as the reconciler does, and counts CPU time."""
+
+    def __init__(self, text: Loaded) -> None:
+        self._text = text
+        self._translator, self._admission = Translator(), Admission()
+        self.snapshot: Snapshot | None = None
+
+    def build(self, gateway: Gateway, found: Endpoints) -> float:
+        """Seconds."""
+        began = process_time()
+        snapshot = self._translator.translate(gateway, found, self._text.materials)
+        self.snapshot = self._admission.admit(snapshot, self.snapshot).snapshot
+        return process_time() - began
 
 
-def assignment(number: int, variant: int = 0) -> Resource:
-    return load_assignment(f"s{number}", endpoints(number, variant))
+def builds(sizes: Sizes) -> list[Figure]:
+    """The first one, one after an edit of a service, one after a change of endpoints."""
+    text = loaded(sizes.clusters, sizes.routes)
+    gateway = text.gateway
+    if gateway is None:
+        raise BenchError("; ".join(map(str, text.faults)))
+    found = {f"s{number}": endpoints(number) for number in range(sizes.clusters)}
+    firsts, edits, moves = [], [], []
+    for repetition in range(sizes.repetitions):
+        builder = Builder(text)
+        gc.collect()
+        firsts.append(builder.build(gateway, found))
+        before = builder.snapshot
+        services = dict(gateway.services)
+        services["s7"] = services["s7"].model_copy(update={"connect_timeout": timedelta(seconds=3)})
+        edited = gateway.model_copy(update={"services": services})
+        edits.append(builder.build(edited, found))
+        _expect(builder.snapshot, before, CLUSTER, "s7")
+        before = builder.snapshot
+        moves.append(builder.build(edited, {**found, "s0": endpoints(0, repetition + 1)}))
+        _expect(builder.snapshot, before, CLUSTER_LOAD_ASSIGNMENT, "s0")
+    size = f"{sizes.clusters:,} clusters x {ENDPOINTS} endpoints"
+    return [
+        Figure(f"{size}: full build, validation included", median(firsts), " s", 1.5),
+        Figure("... a second build after an edit of one service", median(edits) * 1e3, " ms", 20),
+        Figure("... a second build after a change of one service's endpoints", median(moves) * 1e3, " ms", 20),
+    ]
 
 
-def resident_kib() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+def _expect(after: Snapshot | None, before: Snapshot | None, type_url: str, name: str) -> None:
+    changes = after.changes_since(before) if after is not None and before is not None else None
+    if changes != {type_url: frozenset({name})}:
+        raise BenchError(f"{name} was edited, and {changes} changed")
 
 
-def build(clusters: int) -> dict[str, float]:
-    """CPU seconds of a full build with validation, of one after an edit, and KiB of memory an endpoint."""
+def memory_kib(clusters: int) -> float:
+    """Of everything that is kept: model, endpoints, snapshot, and what makes the next build fast."""
+    gc.collect()
+    before = resident_kib()
     text = loaded(clusters, min(clusters, 1000))
-    assert text.gateway is not None
     found = {f"s{number}": endpoints(number) for number in range(clusters)}
+    builder = Builder(text)
+    assert text.gateway is not None
+    builder.build(text.gateway, found)
     gc.collect()
-    before, began = resident_kib(), process_time()
-    admission = Admission()
-    snapshot = admission.admit(translate(text.gateway, found, text.materials), None).snapshot
-    full = process_time() - began
-    gc.collect()
-    memory = (resident_kib() - before) / (clusters * 10)
-    began = process_time()
-    again = admission.admit(translate(text.gateway, {**found, "s0": endpoints(0, 1)}, text.materials), snapshot)
-    second = process_time() - began
-    assert again.snapshot.changes_since(snapshot) == {CLUSTER_LOAD_ASSIGNMENT: frozenset({"s0"})}
-    return {"full_s": full, "second_s": second, "kib_per_endpoint": memory}
+    return resident_kib() - before
 
 
-def route_edit() -> float:
-    """CPU seconds from a text of 1,000 routes, one of them edited, to the response."""
-    store, client = Store(), None
-    admission, snapshot = Admission(), None
-    for timeout in ("10s", "11s", "12s"):
+def memory(sizes: Sizes) -> Figure:
+    """In a process of its own, whose heap holds nothing else."""
+    command = [sys.executable, "-m", "tests.performance.xds_bench", "--memory-of", str(sizes.clusters)]
+    used = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return Figure("... resident memory per endpoint", used / (sizes.clusters * ENDPOINTS), " KiB", 1.5)
+
+
+class _Envoy:
+    """A client of all types on one delta stream, without the socket."""
+
+    def __init__(self, store: Store, gateway: str) -> None:
+        self._store = store
+        node = Node("envoy", gateway, NodeKind.ENVOY)
+        self._client = Client(node, store.feeds[gateway], peer="", variant="delta", timings=store.timings)
+        self._client.attach(asyncio.Event())
+        snapshot = store.feeds[gateway].current.snapshot
+        for type_url in (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION):
+            subscription = DeltaSubscription(type_url, answer_s=store.timings.answer_s)
+            is_named = type_url in (CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION)
+            _request(subscription, "", tuple(snapshot.of_type(type_url)) if is_named else ())
+            self._client.session.subscribe(subscription)
+        self.take()
+
+    def take(self) -> tuple[int, list[str]]:
+        """Acknowledge every response that is due; their bytes and the names of what they held."""
+        now, size, names = self._store.clock(), 0, list[str]()
+        self._client.catch_up(now)
+        while (push := self._client.session.take(self._client.session.subscriptions, now)) is not None:
+            subscription = self._client.session.subscriptions[push.type_url]
+            assert isinstance(subscription, DeltaSubscription)
+            _request(subscription, push.nonce, ())
+            size += len(push.payload)
+            names += push.changed
+        return size, names
+
+
+def _request(subscription: DeltaSubscription, nonce: str, names: Sequence[str]) -> None:
+    subscription.request(nonce=nonce, subscribe=names, unsubscribe=(), initial_versions={}, error=None, now=0.0)
+
+
+async def route_edits(sizes: Sizes) -> list[Figure]:
+    """A file on disk through the reconciler to the response, with policies, caches and limits on the routes."""
+    text = gateway_yaml(routes=sizes.routes, services=max(sizes.routes // 10, 1))
+    edited = f"name: route-{sizes.routes // 2},"
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+        path, store = Path(folder) / "gateway.yaml", Store()
+        path.write_text(text)
+        reconciler = Reconciler(path=str(path), environment={}, store=store, metrics=Metrics(CollectorRegistry()))
+        await _read(reconciler)
+        envoy = _Envoy(store, "bench")
+        path.touch()
+        await _read(reconciler)
+        unchanged, _ = envoy.take()
+        costs, sizes_sent = [], []
+        for number in range(2 * sizes.repetitions + 1):
+            path.write_text(text.replace(edited, f"{edited} timeout: {number + 1}s,"))
+            began = process_time()
+            await _read(reconciler)
+            sent, names = envoy.take()
+            costs.append(process_time() - began)
+            sizes_sent.append(sent)
+            if names != ["public"]:
+                raise BenchError(f"one route was edited, and {names} were sent")
+    return [
+        Figure(f"{sizes.routes:,} routes, one edited: CPU from file to push", median(costs) * 1e3, " ms", 100),
+        Figure("... bytes sent to a delta stream, its one changed RouteConfiguration", median(sizes_sent), " B"),
+        Figure("... bytes sent after a reload that changes nothing", unchanged, " B", 0),
+    ]
+
+
+async def _read(reconciler: Reconciler) -> None:
+    if not await reconciler.begin(strict=True):
+        raise BenchError("; ".join(reconciler.status.faults))
+
+
+class Changing:
+    """One client and endpoint changes, without gRPC."""
+
+    def __init__(self, clusters: int) -> None:
+        self._store, self._clusters = Store(), clusters
+        self._store.publish("bench", Snapshot.of(assignment(number) for number in range(clusters)))
+        feed = self._store.feeds["bench"]
+        node = Node("1", "bench", NodeKind.ENVOY)
+        self._client = Client(node, feed, peer="", variant="delta", timings=self._store.timings)
+        self._subscription = DeltaSubscription(CLUSTER_LOAD_ASSIGNMENT, answer_s=5.0)
+        self._client.session.subscribe(self._subscription)
+        _request(self._subscription, "", [f"s{number}" for number in range(clusters)])
+        self._take()
+        self._count = 0
+
+    def change(self) -> float:
+        """CPU seconds from the endpoints to the ACK."""
+        self._count += 1
         began = process_time()
-        text = loaded(100, 1000, timeout)
-        assert text.gateway is not None
-        snapshot = admission.admit(translate(text.gateway, {}, text.materials), snapshot).snapshot
-        store.publish("bench", snapshot)
-        if client is not None:
-            client.catch_up(0.0)
-        spent = process_time() - began
-    return spent
-
-
-def change_cost(clusters: int) -> float:
-    """CPU seconds of one endpoint change and its ACK, with so many clusters and one client, without gRPC."""
-    store = Store()
-    snapshot = Snapshot.of(assignment(number) for number in range(clusters))
-    store.publish("bench", snapshot)
-    client = Client(
-        Node("1", "bench", NodeKind.ENVOY), store.feeds["bench"], peer="", variant="delta", timings=store.timings
-    )
-    subscription = DeltaSubscription(CLUSTER_LOAD_ASSIGNMENT, answer_s=5.0)
-    client.session.subscribe(subscription)
-    names = [f"s{number}" for number in range(clusters)]
-    subscription.request(nonce="", subscribe=names, unsubscribe=(), initial_versions={}, error=None, now=0.0)
-    costs = []
-    for number in range(_CHANGES):
-        began = process_time()
-        if number:
-            resource = assignment(number % 50, number)
-            changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({resource.name})}
-            store.publish("bench", store.feeds["bench"].current.snapshot.with_resource(resource), changes)
-        client.catch_up(0.0)
-        push = client.session.take({CLUSTER_LOAD_ASSIGNMENT}, 0.0)
-        assert push is not None
-        subscription.request(nonce=push.nonce, subscribe=(), unsubscribe=(), initial_versions={}, error=None, now=0.0)
-        costs.append(process_time() - began)
-    return median(costs[10:])
-
-
-@dataclass
-class _Acks:
-    """Counts acknowledgements and wakes who waits for all of them."""
-
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    missing: int = 0
-    began: float = 0.0
-    latencies: list[float] = field(default_factory=list)
-
-    def expect(self, count: int) -> None:
-        self.missing, self.began = count, perf_counter()
-        self.done.clear()
-
-    def note(self) -> None:
-        self.latencies.append(perf_counter() - self.began)
-        self.missing -= 1
-        if self.missing == 0:
-            self.done.set()
-
-
-async def _serve(kind: str) -> None:
-    """Say the port; for a line with a number of streams, change endpoints and say what that cost."""
-    configure_logging("error", "json", process="bench")
-    acks = _Acks()
-    server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB))
-    publish = _ours(server, acks) if kind == "ours" else _bare(server, acks)
-    address = server.bind("127.0.0.1:0", name="xDS")
-    await server.start()
-    print(address.rpartition(":")[2], flush=True)  # noqa: T201
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        word, count = line.split()
-        if word == b"memory":
-            gc.collect()
-            print(resident_kib(), flush=True)  # noqa: T201
-            continue
-        acks.latencies.clear()
-        began = process_time()
-        for number in range(_CHANGES):
-            acks.expect(int(count))
-            publish(number + 1)
-            await acks.done.wait()
-        spent = (process_time() - began) / _CHANGES
-        p99 = quantiles(acks.latencies, n=100)[98]
-        print(json.dumps({"cpu_s": spent, "p99_s": p99}), flush=True)  # noqa: T201
-
-
-def _ours(server: GrpcServer, acks: _Acks) -> Callable[[int], None]:
-    store = Store()
-    store.publish("bench", Snapshot.of(assignment(number) for number in range(_CLUSTERS)))
-    store.open()
-    progress = store.on_service_progress
-
-    def on_progress(client: Client) -> None:
-        progress(client)
-        acks.note()
-
-    store.on_service_progress = on_progress  # type: ignore[method-assign]
-    xds = XdsServer(store, Metrics(CollectorRegistry()))
-    server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
-
-    def publish(variant: int) -> None:
-        resource = assignment(variant % 50, variant)
+        resource = assignment(self._count % min(50, self._clusters), self._count)
         changes = {CLUSTER_LOAD_ASSIGNMENT: frozenset({resource.name})}
-        store.publish("bench", store.feeds["bench"].current.snapshot.with_resource(resource), changes)
+        self._store.publish("bench", self._store.feeds["bench"].current.snapshot.with_resource(resource), changes)
+        self._take()
+        return process_time() - began
 
-    return publish
-
-
-def _bare(server: GrpcServer, acks: _Acks) -> Callable[[int], None]:
-    waiting: set[asyncio.Queue[bytes]] = set()
-
-    async def handle(_requests: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
-        await context.read()
-        await context.write(
-            delta_discovery_response(CLUSTER_LOAD_ASSIGNMENT, "0", "0", [assignment(n) for n in range(_CLUSTERS)], [])
-        )
-        await context.read()
-        waiting.add(queue)
-        acks.note()
-        while True:
-            await context.write(await queue.get())
-            await context.read()
-            acks.note()
-
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
-    service, method = _METHOD[1:].split("/")
-    server.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-
-    def publish(variant: int) -> None:
-        payload = delta_discovery_response(
-            CLUSTER_LOAD_ASSIGNMENT, str(variant), str(variant), [assignment(variant % 50, variant)], []
-        )
-        for queue in waiting:
-            queue.put_nowait(payload)
-
-    return publish
+    def _take(self) -> None:
+        self._client.catch_up(0.0)
+        push = self._client.session.take({CLUSTER_LOAD_ASSIGNMENT}, 0.0)
+        assert push is not None
+        _request(self._subscription, push.nonce, ())
 
 
-async def _client(port: int, ready: asyncio.Queue[None], number: int) -> None:
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(_METHOD)()
-        first = discovery_pb2.DeltaDiscoveryRequest(
-            type_url=CLUSTER_LOAD_ASSIGNMENT, resource_names_subscribe=[f"s{n}" for n in range(_CLUSTERS)]
-        )
-        first.node.id, first.node.cluster = f"client-{number}", "bench"
-        await call.write(first.SerializeToString())
-        is_first = True
-        while isinstance(answer := await call.read(), bytes):
-            nonce = discovery_pb2.DeltaDiscoveryResponse.FromString(answer).nonce
-            ack = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER_LOAD_ASSIGNMENT, response_nonce=nonce)
-            await call.write(ack.SerializeToString())
-            if is_first:
-                ready.put_nowait(None)
-                is_first = False
+def endpoint_changes(sizes: Sizes) -> list[Figure]:
+    """In turns, so that the machine's moods meet all alike."""
+    counts = (sizes.clusters // 100, sizes.clusters // 10, sizes.clusters)
+    changing = {count: Changing(count) for count in counts}
+    gc.collect()
+    costs: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(sizes.changes):
+        for count in counts:
+            costs[count].append(changing[count].change())
+    medians = {count: median(found) for count, found in costs.items()}
+    return [
+        *(Figure(f"one endpoint change, {count:,} clusters", cost * 1e6, " us") for count, cost in medians.items()),
+        Figure("... the dearest in times of the cheapest", max(medians.values()) / min(medians.values()), " x", 1.2),
+    ]
 
 
-async def streams(kind: str, count: int) -> dict[str, float]:
-    """CPU of the server for one change that goes to so many streams, p99 until the ACK, KiB a stream."""
-    command = [sys.executable, "-m", "tests.performance.xds_bench", "--serve", kind]
-    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    port = int(await process.stdout.readline())
-    ready: asyncio.Queue[None] = asyncio.Queue()
+async def streams(sizes: Sizes) -> list[Figure]:
+    """Ours and the bare server in turns; memory of the most streams, because what is taken once is in it too."""
+    figures, memory_of = list[Figure](), ("", 0.0, 0.0)
+    for count in sizes.streams:
+        ours, bare = list[Cost](), list[Cost]()
+        for _ in range(sizes.repetitions):
+            ours.append(await xds_streams.measure("ours", count, sizes.changes))
+            bare.append(await xds_streams.measure("bare", count, sizes.changes))
+        pairs = list(zip(ours, bare, strict=True))
+        cpu, p99 = median(one.cpu_s for one in ours) * 1e3, median(one.p99_s for one in ours) * 1e3
+        figures += [
+            Figure(f"{count} delta streams, one endpoint change: CPU", cpu, " ms"),
+            Figure("... in times of a bare grpc.aio server", median(a.cpu_s / b.cpu_s for a, b in pairs), " x", 2.5),
+            Figure("... p99 until the ACK", p99, " ms"),
+            Figure("... in times of a bare grpc.aio server", median(a.p99_s / b.p99_s for a, b in pairs), " x", 3),
+        ]
+        own, others = (median(one.kib_per_stream for one in costs) for costs in (ours, bare))
+        memory_of = (f"{count} streams: memory per stream, gRPC's own included", own, others)
+    what, own, others = memory_of
+    return [*figures, Figure(what, own, " KiB", 100), Figure("... of the bare server", others, " KiB")]
 
-    async def ask(text: str) -> str:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(text.encode())
-        return (await process.stdout.readline()).decode()
 
-    before = int(await ask("memory 0\n"))
-    clients = [asyncio.create_task(_client(port, ready, number)) for number in range(count)]
+async def measure(sizes: Sizes) -> list[Figure]:
+    """Every line of the promise."""
+    return [
+        *builds(sizes),
+        memory(sizes),
+        *await route_edits(sizes),
+        *endpoint_changes(sizes),
+        *await streams(sizes),
+    ]
+
+
+def document(figures: Sequence[Figure], sizes: Sizes) -> str:
+    return "\n".join(
+        [
+            "# What serving xDS costs",
+            "",
+            f"CPU time, Python {platform.python_version()}, {platform.machine()};"
+            " `python -m tests.performance.xds_bench` measures it again.",
+            f"Medians of {sizes.repetitions} rounds. Streams are measured beside a bare grpc.aio server that pushes",
+            f"the same bytes and reads the same ACKs; both serve {xds_streams.CLUSTERS:,} assignments to each stream.",
+            "",
+            "| what | measured | at most | met |",
+            "|---|---|---|---|",
+            *(figure.row for figure in figures),
+            "",
+        ]
+    )
+
+
+def main(command_line: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.performance.xds_bench")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does everything run? writes no report")
+    parser.add_argument("--memory-of", type=int, metavar="CLUSTERS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(command_line)
+    configure_logging("error", "json", process="bench")
+    if arguments.memory_of:
+        print(memory_kib(arguments.memory_of))
+        return 0
+    sizes = QUICK if arguments.quick else FULL
     try:
-        for _ in range(count):
-            await ready.get()
-        await asyncio.sleep(1)  # the last ACKs
-        memory = (int(await ask("memory 0\n")) - before) / count
-        result: dict[str, float] = json.loads(await ask(f"go {count}\n"))
-        return {**result, "kib_per_stream": memory}
-    finally:
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-        process.kill()
-        await process.wait()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
-
-
-async def main() -> None:
-    """Print every line of the promise with what was measured."""
-    big = build(10_000)
-    _say(f"10,000 clusters x 10 endpoints: full build {big['full_s']:.2f} s of CPU (at most 1.5)")
-    _say(f"  second build after one edit {big['second_s'] * 1e3:.0f} ms (at most 20)")
-    _say(f"  {big['kib_per_endpoint']:.2f} KiB per endpoint (at most 1.5)")
-    _say(f"1,000 routes, one edited: {route_edit() * 1e3:.0f} ms of CPU from text to push (at most 100)")
-    costs = {clusters: change_cost(clusters) for clusters in (100, 1000, 10_000)}
-    spread = max(costs.values()) / min(costs.values())
-    shown = ", ".join(f"{clusters}: {cost * 1e6:.0f} us" for clusters, cost in costs.items())
-    _say(f"endpoint change by clusters: {shown}; spread {spread:.2f} (at most 1.2)")
-    for count in (50, 100):
-        ours, bare = await streams("ours", count), await streams("bare", count)
-        cpu, p99 = ours["cpu_s"] / bare["cpu_s"], ours["p99_s"] / bare["p99_s"]
-        _say(f"{count} delta streams, one change: {ours['cpu_s'] * 1e3:.2f} ms of CPU, {cpu:.2f} x bare (at most 2.5)")
-        _say(f"  p99 until the ACK {ours['p99_s'] * 1e3:.1f} ms, {p99:.2f} x bare (at most 3)")
-        _say(f"  {ours['kib_per_stream']:.0f} KiB per stream, bare {bare['kib_per_stream']:.0f} (at most 100)")
+        text = document(asyncio.run(measure(sizes)), sizes)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    if not arguments.quick:
+        REPORT.write_text(text)
+    return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(_serve(sys.argv[2]))
-    else:
-        asyncio.run(main())
+    sys.exit(main(sys.argv[1:]))

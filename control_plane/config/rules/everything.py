@@ -7,14 +7,18 @@ from control_plane.config.rules.listeners import check_listeners
 from control_plane.config.rules.not_enforced import warn_not_enforced
 from control_plane.config.rules.policies import check_policies
 from control_plane.config.rules.report import Check
-from control_plane.config.rules.routes import check_routes
+from control_plane.config.rules.routes import CheckedRoutes, check_routes
 from control_plane.config.rules.services import check_envoys, check_services
 from control_plane.config.rules.shadows import warn_shadowed_routes
 from control_plane.config.rules.stores import check_stores
 
 
-def check_everything(check: Check) -> None:
-    """Run every rule; their order does not matter, faults are sorted by line."""
+def check_everything(check: Check, checked: CheckedRoutes) -> None:
+    """Run every rule; their order does not matter, faults are sorted by line.
+
+    Args:
+        checked: what is known of routes that have not changed.
+    """
     check_gateway(check)
     check_listeners(check)
     check_services(check)
@@ -23,6 +27,6 @@ def check_everything(check: Check) -> None:
     check_rate_limits(check)
     check_stores(check)
     check_policies(check, ("defaults",), check.gateway.defaults)
-    check_routes(check)
+    check_routes(check, checked)
     warn_shadowed_routes(check)
     warn_not_enforced(check)

@@ -56,6 +56,8 @@ class Report:
     """The tree that the model was read from."""
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
+    warned: list[tuple[Path, str]] = field(default_factory=list)
+    """Path and message of each warning."""
 
     def fault(self, path: Path, message: str, *, keys: Collection[str] = ()) -> None:
         """Report a fault at a path of the tree.
@@ -73,6 +75,7 @@ class Report:
         """Report something that may be meant, but rarely is."""
         if not self._is_hole(path, ()):
             self.warnings.append(self.at(path, message))
+            self.warned.append((path, message))
 
     def at(self, path: Path, message: str) -> Fault:
         """Return a fault with the place of this path."""

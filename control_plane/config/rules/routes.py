@@ -26,30 +26,73 @@ from control_plane.config.rules.limits import impossible_key
 from control_plane.config.rules.policies import check_policies
 from control_plane.config.rules.report import Check, at_most_one, exactly_one
 from control_plane.config.rules.transforms import check_effective_transform, check_headers
+from control_plane.remembered import Remembered
 
 _TARGETS = ("backends", "service", "direct_response", "redirect")
 _REDIRECT_STATUS = (301, 302, 303, 307, 308)
 _MAX_WEIGHT_SUM = 4_294_967_295
+_LOOKED_AT_BY_ROUTE = ("routes", "services", "envoy_patches")
+"""Sections of which the rules look only at what an effective route is made of, or not at all."""
 
 
-def check_routes(check: Check) -> None:
+class CheckedRoutes:
+    """The warnings of routes in which the rules found no fault; none of those depends on the clock."""
+
+    def __init__(self) -> None:
+        self._known = Remembered[tuple[tuple[Path, str], ...]]()
+        self._context: object = None
+
+    def begin(self, check: Check) -> None:
+        """A round; everything is forgotten if more than routes may differ."""
+        gateway = check.gateway
+        sections = {key: getattr(gateway, key) for key in type(gateway).model_fields if key not in _LOOKED_AT_BY_ROUTE}
+        context = (sections, check.declared)
+        if context != self._context:
+            self._known.forget()
+            self._context = context
+        self._known.next_round()
+
+    def check(self, check: Check, place: int) -> None:
+        """Report what there is to report of one route."""
+        route, effective = check.gateway.routes[place], check.routes[place]
+        report, path = check.report, ("routes", place)
+        # Of services the rules look at the protocol, which is in the effective route, and at this.
+        services = (check.gateway.services.get(backend.service) for backend in effective.backends)
+        key = (route.name, tuple(one is not None and one.circuit_breaker.max_retries is not None for one in services))
+        known = self._known.find(key, (route, effective))
+        if known is not None:
+            for rest, message in known:
+                report.warn((*path, *rest), message)
+            return
+        faults, warned = len(report.faults), len(report.warned)
+        _check_route(check, path, route, effective)
+        if len(report.faults) == faults and effective.deprecation is None:
+            found = tuple((at[len(path) :], message) for at, message in report.warned[warned:])
+            self._known.keep(key, (route, effective), found)
+
+
+def check_routes(check: Check, checked: CheckedRoutes) -> None:
     """Report faults of every route."""
+    checked.begin(check)
     first: dict[str, int] = {}
-    for place, (route, effective) in enumerate(zip(check.gateway.routes, check.routes, strict=True)):
-        path: Path = ("routes", place)
-        if fault := name_fault(route.name):
-            check.report.fault((*path, "name"), fault)
+    for place, route in enumerate(check.gateway.routes):
         if first.setdefault(route.name, place) != place:
             line = check.report.line(("routes", first[route.name]))
-            check.report.fault((*path, "name"), f"{route.name!r} is given twice (first in {line})")
-        _check_listeners(check, path, route)
-        _check_hosts(check, (*path, "hosts"), route.hosts)
-        _check_match(check, (*path, "match"), route.match)
-        _check_target(check, path, route)
-        check_policies(check, path, route)
-        _check_keys_of_kind(check, path, route)
-        _check_auth_is_said(check, path, route)
-        _check_whole(check, path, route, effective)
+            check.report.fault(("routes", place, "name"), f"{route.name!r} is given twice (first in {line})")
+        checked.check(check, place)
+
+
+def _check_route(check: Check, path: Path, route: Route, effective: EffectiveRoute) -> None:
+    if fault := name_fault(route.name):
+        check.report.fault((*path, "name"), fault)
+    _check_listeners(check, path, route)
+    _check_hosts(check, (*path, "hosts"), route.hosts)
+    _check_match(check, (*path, "match"), route.match)
+    _check_target(check, path, route)
+    check_policies(check, path, route)
+    _check_keys_of_kind(check, path, route)
+    _check_auth_is_said(check, path, route)
+    _check_whole(check, path, route, effective)
 
 
 def _check_listeners(check: Check, path: Path, route: Route) -> None:
