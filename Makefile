@@ -58,6 +58,7 @@ bench: setup ## measures, and writes docs/performance/
 	@$(python) -m tests.performance.authz_bench
 	@$(python) -m tests.performance.kubernetes_bench
 	@$(python) -m tests.performance.analytics_bench
+	@$(python) -m tests.performance.tracing_bench
 	@$(python) -m tests.performance.transform_bench
 	@$(python) -m tests.performance.xds_bench
 

@@ -25,6 +25,9 @@ CLOSE_S = 2.0
 """How long the end of a process may wait for its last spans to be taken."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = 1
+_LAST_OF_FLAGS = slice(54, 55)
+"""Of a traceparent: the hex digit that holds the bit."""
+_UNSAMPLED_DIGITS = frozenset("02468ace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ def sampled_parent(metadata: Iterable[tuple[str, str | bytes]]) -> Parent | None
     for key, value in metadata:
         if key == "traceparent":
             context = str(value)
+            if context[_LAST_OF_FLAGS] in _UNSAMPLED_DIGITS:
+                return None  # most requests, most of the time: no more is looked at
         elif key == "tracestate":
             states.append(str(value))
     if not context:
