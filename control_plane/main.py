@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from prometheus_client import CollectorRegistry
 
 from control_plane.admin.http import control_plane_app
 from control_plane.endpoints import Endpoint
@@ -28,7 +28,7 @@ from control_plane.state import LastGood
 from control_plane.xds.server import XdsServer
 from control_plane.xds.store import Store
 from control_plane.xds_security import XdsSecurity, is_loopback
-from gateway_runtime.admin import http_server
+from gateway_runtime.admin import http_server, register_process_metrics
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
 from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
@@ -42,8 +42,7 @@ _CONNECTION_AGE_S = 3600.0
 
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
-    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
-        registry.register(collector)
+    register_process_metrics(registry)
     return registry
 
 

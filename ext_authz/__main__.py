@@ -31,7 +31,7 @@ from ext_authz.settings import Settings
 from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
 from ext_authz.store_metrics import StoreMetrics
 from ext_authz.stores import SharedStores
-from gateway_runtime.admin import admin_app, http_server
+from gateway_runtime.admin import admin_app, http_server, register_process_metrics
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
@@ -56,6 +56,7 @@ async def serve_worker(settings: Settings) -> None:
     tokens = TokenCache(settings.token_cache)
     limiter = MemoryStore(settings.limiter_keys)
     registry = CollectorRegistry()
+    register_process_metrics(registry)
     tracing = Tracing("ext_authz")
     TracingMetrics(registry, tracing)
     ready = asyncio.Event()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.samples import Exemplar
 
 from ext_authz.jwt.cache import TokenCache
 from ext_authz.limiter.memory import MemoryStore
@@ -27,6 +28,7 @@ class Metrics:
     ) -> None:
         self._decisions: dict[tuple[str, str], int] = {}
         self._buckets = [0] * (len(_BOUNDS_S) + 1)
+        self._exemplars: list[Exemplar | None] = [None] * len(self._buckets)
         self._sum_ns = 0
         self._store = store
         self._tokens = tokens
@@ -49,11 +51,14 @@ class Metrics:
         )
         registry.register(self)
 
-    def count(self, route: str, reason: str, nanoseconds: int) -> None:
-        """One decision; `reason` is "ok" for an allowed one."""
+    def count(self, route: str, reason: str, nanoseconds: int, trace_id: str | None = None) -> None:
+        """One decision; `reason` is "ok" for an allowed one, `trace_id` that of a sampled request."""
         key = (route, reason)
         self._decisions[key] = self._decisions.get(key, 0) + 1
-        self._buckets[bisect_left(_BOUNDS_NS, nanoseconds)] += 1
+        bucket = bisect_left(_BOUNDS_NS, nanoseconds)
+        self._buckets[bucket] += 1
+        if trace_id is not None:
+            self._exemplars[bucket] = Exemplar({"trace_id": trace_id}, nanoseconds / 1e9)
         self._sum_ns += nanoseconds
 
     def count_would_refuse(self, route: str, limits: Iterable[str]) -> None:
@@ -97,10 +102,11 @@ class Metrics:
 
     def _latency(self) -> Metric:
         total = 0
-        cumulative: list[tuple[str, float]] = []
-        for bound, number in zip((*map(str, _BOUNDS_S), "+Inf"), self._buckets, strict=True):
+        cumulative: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+        bounds = (*map(str, _BOUNDS_S), "+Inf")
+        for bound, number, exemplar in zip(bounds, self._buckets, self._exemplars, strict=True):
             total += number
-            cumulative.append((bound, total))
+            cumulative.append((bound, total) if exemplar is None else (bound, total, exemplar))
         latency = HistogramMetricFamily("gateway_authz_decision_seconds", "From the message's arrival to the answer.")
         latency.add_metric([], cumulative, self._sum_ns / 1e9)
         return latency

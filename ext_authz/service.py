@@ -179,7 +179,9 @@ class Authorization:
     def _counted(
         self, reason: str, answer: bytes, request: Request | None, started_ns: int, span: Span | None
     ) -> bytes:
-        self._metrics.count(request.route if request is not None else "", reason, self._monotonic_ns() - started_ns)
+        route = request.route if request is not None else ""
+        trace_id = None if span is None else span.identity.trace_id
+        self._metrics.count(route, reason, self._monotonic_ns() - started_ns, trace_id)
         if span is not None:
             _end(span, request, reason)
         return answer

@@ -21,7 +21,7 @@ from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
 from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, SECRET_TYPE, PolicySink, PurgeSink, SecretSink, Stores
 from ext_proc.store_metrics import StoreMetrics
-from gateway_runtime.admin import admin_app, http_server
+from gateway_runtime.admin import admin_app, http_server, register_process_metrics
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
@@ -43,6 +43,7 @@ async def serve_worker(settings: Settings) -> None:
     log = logger("ext_proc")
     policies = PolicyStore()
     registry = CollectorRegistry()
+    register_process_metrics(registry)
     store_metrics = StoreMetrics(registry)
 
     def open_store(address: RedisAddress) -> RedisCache:

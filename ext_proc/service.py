@@ -78,12 +78,12 @@ class ExternalProcessor:
         """One HTTP exchange."""
         span = self._tracing.of_call(_PROCESS, context) if self._tracing.is_on else None
         if span is None:
-            await self._process(context)
+            await self._process(context, None)
             return
         policy, route = _names(context)
         attributes = {"gateway.policy": policy, "gateway.route": route}
         try:
-            await self._process(context)
+            await self._process(context, span.identity.trace_id)
         except Exception:
             span.end(attributes, "the exchange failed")
             raise
@@ -92,7 +92,7 @@ class ExternalProcessor:
             raise
         span.end(attributes)
 
-    async def _process(self, context: Stream) -> None:
+    async def _process(self, context: Stream, trace_id: str | None) -> None:
         names = _names(context)
         route = self._routes.get(names) or await self._found(names)
         if route is None:
@@ -101,7 +101,7 @@ class ExternalProcessor:
             return
         exchange = Exchange(route, self._cache, self._metrics.route(route.name))
         try:
-            await self._converse(exchange, context, with_identity=route.needs_identity)
+            await self._converse(exchange, context, trace_id, with_identity=route.needs_identity)
         except messages.MalformedError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
@@ -112,12 +112,14 @@ class ExternalProcessor:
         finally:
             exchange.close()
 
-    async def _converse(self, exchange: Exchange, context: Stream, *, with_identity: bool) -> None:
+    async def _converse(
+        self, exchange: Exchange, context: Stream, trace_id: str | None, *, with_identity: bool
+    ) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
         while (message := await context.read()) is not None:
             action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
             if type(action) is Wait:
-                action = await self._waited(exchange, action, context)
+                action = await self._waited(exchange, action, context, trace_id)
             if action.last:
                 if type(action) is Refuse and action.problems and action.status >= 500:
                     self._log.warning("response_refused", problems=[f"{p.at}: {p.text}" for p in action.problems[:10]])
@@ -125,7 +127,7 @@ class ExternalProcessor:
                 return
             await context.write(messages.write(action))
 
-    async def _waited(self, exchange: Exchange, wait: Wait, context: Stream) -> Action:
+    async def _waited(self, exchange: Exchange, wait: Wait, context: Stream, trace_id: str | None) -> Action:
         """What the exchange does once what it waits for is there, or was given up.
 
         Envoy is asked once to be patient, and only if it may take long: it takes one extension for each answer.
@@ -141,7 +143,9 @@ class ExternalProcessor:
                 await _woken(action)
             action = exchange.resume(self._unix_s())
         if is_extended:
-            self._metrics.waits.observe(max(0.0, self._unix_s() - started))
+            self._metrics.waits.observe(
+                max(0.0, self._unix_s() - started), {"trace_id": trace_id} if trace_id else None
+            )
         return action
 
     def forget_routes(self) -> None:

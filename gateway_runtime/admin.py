@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CollectorRegistry
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from gateway_runtime.process import StartError
@@ -18,6 +18,12 @@ Readiness = Callable[[], str | None]
 
 _OPEN = frozenset({"/healthz", "/readyz"})
 """Probes have no token."""
+
+
+def register_process_metrics(registry: CollectorRegistry) -> None:
+    """CPU, memory, descriptors, age and garbage collection of this process, which every registry should have."""
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+        registry.register(collector)
 
 
 def admin_app(registry: CollectorRegistry, readiness: Readiness) -> web.Application:

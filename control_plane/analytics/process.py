@@ -8,7 +8,7 @@ from typing import Annotated, cast
 
 import aiohttp
 import typer
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from prometheus_client import CollectorRegistry
 
 from control_plane.analytics.envoy_stats import EnvoyStats
 from control_plane.analytics.metrics import Metrics
@@ -18,7 +18,7 @@ from control_plane.analytics.sqlite import SqliteDatabase
 from control_plane.analytics.storage import Database, Storage, StorageError
 from control_plane.analytics.web import analytics_app
 from control_plane.analytics.worker import Worker
-from gateway_runtime.admin import http_server
+from gateway_runtime.admin import http_server, register_process_metrics
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
 from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
@@ -30,8 +30,7 @@ _DRAIN_S = 0.5
 async def serve(settings: Settings) -> None:
     """Run until a signal comes."""
     registry = CollectorRegistry()
-    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
-        registry.register(collector)
+    register_process_metrics(registry)
     metrics = Metrics(registry)
     storage = Storage(database(settings), max_rows=settings.max_rows)
     with ThreadPoolExecutor(1, "storage") as executor:

@@ -127,9 +127,9 @@ class Stream:
     def _note_answer(self, type_url: str, answer: Answer) -> None:
         kind = short_name(type_url)
         self._client.note_answer(type_url, answer)
-        self._store.traces.answered(self._client.node, type_url, answer, self._causes.get(type_url))
+        trace_id = self._store.traces.answered(self._client.node, type_url, answer, self._causes.get(type_url))
         metrics = self._metrics.of_type(kind)
-        metrics.ack_seconds.observe(answer.latency_s)
+        metrics.ack_seconds.observe(answer.latency_s, {"trace_id": trace_id} if trace_id else None)
         if answer.error is None:
             metrics.acks.inc()
         else:

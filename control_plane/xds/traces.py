@@ -62,10 +62,10 @@ class PushTraces:
             return None
         return last.span
 
-    def answered(self, node: Node, type_url: str, answer: Answer, cause: Parent | None) -> None:
-        """A client has taken or refused a response."""
+    def answered(self, node: Node, type_url: str, answer: Answer, cause: Parent | None) -> str | None:
+        """A client has taken or refused a response; returns the id of the trace that tells so, if any."""
         if not self.tracing.is_on:
-            return
+            return None
         kind = short_name(type_url)
         attributes = {
             "xds.type": kind,
@@ -75,5 +75,7 @@ class PushTraces:
             "xds.answer": "ACK" if answer.error is None else "NACK",
         }
         span = self.tracing.begin(f"push {kind}", attributes, cause, self._now_ns() - int(answer.latency_s * 1e9))
-        if span is not None:
-            span.end({}, answer.error)
+        if span is None:
+            return None
+        span.end({}, answer.error)
+        return span.identity.trace_id

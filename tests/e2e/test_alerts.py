@@ -96,8 +96,8 @@ def prometheus(gateway: Stack, tmp_path: Path) -> Iterator[Prometheus]:
 
 @pytest.mark.timeout(120)
 def test_fault_raises_its_alert(gateway: Stack, prometheus: Prometheus) -> None:
-    """All four processes are scraped; a faulty file raises its alert, and repairing it ends it."""
-    until(lambda: prometheus.value('count(up{job=~"gateway-.+"} == 1)') == 4.0, "four targets")
+    """All processes are scraped; a faulty file raises its alert, and repairing it ends it."""
+    until(lambda: prometheus.value('count(up{job=~"gateway-.+"} == 1)') == 5.0, "five targets")
     assert not prometheus.is_firing("GatewayConfigFaulty")
     good = gateway.config.read_text()
     gateway.edit("version: 1", "version: one")

@@ -179,6 +179,22 @@ def test_configuration_is_traced(traced: Traced) -> None:
 
 
 @pytest.mark.xdist_group("tracing")
+def test_latencies_lead_to_traces(traced: Traced) -> None:
+    """OpenMetrics has the trace of a sampled request beside the bucket it fell into; the plain format cannot."""
+    trace_id = "cccc651916cd43dd8448eb211c80319c"
+    traced.get("/items/exemplar", trace_id)
+    ports = traced.stack.ports
+
+    def exposed(port: int, kind: str) -> list[str]:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"accept": kind}).text
+        return [line for line in text.splitlines() if "_seconds_bucket" in line and "trace_id" in line]
+
+    assert any(trace_id in line for line in exposed(ports.ext_authz_admin, "application/openmetrics-text"))
+    assert [] == exposed(ports.ext_authz_admin, "text/plain")
+    assert any("gateway_xds_ack_seconds" in line for line in exposed(ports.http, "application/openmetrics-text"))
+
+
+@pytest.mark.xdist_group("tracing")
 def test_slow_receiver_harms_nobody(traced: Traced) -> None:
     """A receiver that does not answer costs spans, not time; they arrive or are counted."""
     traced.receiver.held.clear()

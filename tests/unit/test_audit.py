@@ -1,12 +1,8 @@
 """What `make audit` makes of the answers of its tools."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from scripts.audit import (
-    BASELINE,
     CHECKOUT,
     RUNTIME_LOCK,
     TOOLS_ONLY,
@@ -88,10 +84,3 @@ def test_lines() -> None:
     assert "ok       a: b" == line("a", Passed("b"))
     assert "not run: a: b" == line("a", NotRun("b"))
     assert ["FAIL     a", "           b", "           c"] == line("a", Failed(("b", "c"))).splitlines()
-
-
-def test_baseline_names_files_that_exist() -> None:
-    """What is accepted stands where it was accepted."""
-    accepted = json.loads((CHECKOUT / BASELINE).read_text())["results"]
-
-    assert [] == [file for file in accepted if not (CHECKOUT / Path(file)).is_file()]

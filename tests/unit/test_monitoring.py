@@ -91,13 +91,61 @@ def test_severities() -> None:
     assert {"page", "ticket", "info"} == {rule["labels"]["severity"] for rule in ALERTS.values()}
 
 
-@pytest.mark.prometheus
-def test_configuration_is_sound() -> None:
-    """Prometheus takes configuration and rules, Alertmanager its own."""
-    prometheus = run("promtool", "check", "config", "prometheus.yml")
-    alertmanager = run("amtool", "check-config", "alertmanager.yml")
+def test_inhibition_and_runbooks_name_alerts_that_exist() -> None:
+    """A renamed alert would silence nothing any more."""
+    text = (MONITORING / "alertmanager.yml").read_text()
+    named = [name for name in re.findall(r"Gateway\w+(?:\.\*)?", text) if not name.endswith("TOKEN")]
 
-    assert (0, 0) == (prometheus.returncode, alertmanager.returncode), prometheus.stderr + alertmanager.stderr
+    assert 8 < len(named)
+    assert [] == [name for name in named if not any(re.fullmatch(name, alert) for alert in ALERTS)]
+
+
+def test_what_the_issue_asks_for_is_watched() -> None:
+    """Errors and latency over several windows, and each thing that can go wrong."""
+    assert {
+        *("GatewayErrorsBurnFast", "GatewayErrorsBurnSlow", "GatewayLatencyBurnFast", "GatewayLatencyBurnSlow"),
+        *("GatewayEndpointsEjected", "GatewayConfigRefused", "GatewaySnapshotStale", "GatewayKeySetStale"),
+        *("GatewayLimiterStoreDown", "GatewayCacheHitsDropped", "GatewayCertificateExpires"),
+    } <= ALERTS.keys()
+    for burn in ("Errors", "Latency"):
+        windows = {
+            window
+            for speed in ("Fast", "Slow")
+            for window in re.findall(r"ratio_rate(\w+)", ALERTS[f"Gateway{burn}Burn{speed}"]["expr"])
+        }
+        assert {"5m", "30m", "1h", "2h", "6h", "1d", "3d"} == windows
+
+
+@pytest.mark.prometheus
+def test_expressions_of_dashboards_are_sound(tmp_path: Path) -> None:
+    """Prometheus can read every panel's question."""
+    asked = [expression.replace("$__rate_interval", "5m").replace("$__range", "1h") for expression in expressions()]
+    records = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(asked)]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))
+    checked = run("promtool", "check", "rules", str(file))
+
+    assert 40 < len(records)
+    assert 0 == checked.returncode, checked.stdout + checked.stderr
+
+
+@pytest.mark.prometheus
+def test_configuration_is_sound(tmp_path: Path) -> None:
+    """Prometheus takes configuration and rules, Alertmanager its own.
+
+    Debian's Prometheus cannot ask Kubernetes; all but that of the cluster's configuration is checked.
+    """
+    cluster = yaml.safe_load((MONITORING / "prometheus-kubernetes.yml").read_text())
+    for job in cluster["scrape_configs"]:
+        assert job.pop("kubernetes_sd_configs")[0]["role"] == "pod"
+    (tmp_path / "cluster.yml").write_text(yaml.safe_dump({**cluster, "rule_files": [str(MONITORING / "rules/*.yml")]}))
+    checks = [
+        run("promtool", "check", "config", "prometheus.yml"),
+        run("promtool", "check", "config", "--syntax-only", str(tmp_path / "cluster.yml")),
+        run("amtool", "check-config", "alertmanager.yml"),
+    ]
+
+    assert [0, 0, 0] == [check.returncode for check in checks], "".join(check.stdout + check.stderr for check in checks)
 
 
 @pytest.mark.prometheus
