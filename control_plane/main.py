@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from control_plane.admin.http import control_plane_app
+from control_plane.admin.http import Protection, control_plane_app
+from control_plane.admin.tls import HttpTls
+from control_plane.dashboard.live import Live
 from control_plane.endpoints import Endpoint
 from control_plane.gateways import Gateways
 from control_plane.kubernetes.api import CredentialsError
@@ -25,7 +28,9 @@ from control_plane.reconciler import ANALYTICS, Claim, Discovering, Reconciler
 from control_plane.reports import configuration_problems, discovery_problems, refusals
 from control_plane.settings import Settings
 from control_plane.state import LastGood
-from control_plane.xds.server import XdsServer
+from control_plane.traffic.service import Reports, names_from
+from control_plane.traffic.traffic import Traffic
+from control_plane.xds.server import XdsServer, presented
 from control_plane.xds.store import Store
 from control_plane.xds_security import XdsSecurity, is_loopback
 from gateway_runtime.admin import http_server, register_process_metrics
@@ -33,6 +38,7 @@ from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
 from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
+from gateway_runtime.transport import TlsFiles
 
 _DRAIN_S = 2.0
 """For streams to be told that this replica ends; Envoys keep what they have and go to another one."""
@@ -79,23 +85,30 @@ async def _serve(
     source = _source(settings, environment, store, metrics, cluster.discovery if cluster is not None else None)
     registry.register(StoreCollector(store))
     xds = XdsServer(store, metrics, access)
+    traffic = Traffic(names_from(store, lambda: source.gateways))
+    reports = Reports(traffic, metrics, access, presented, gateways=lambda: tuple(store.feeds))
     # Envoy's requests grow with what it knows: gRPC's 4 MiB would lock large ones out.
     server = GrpcServer(ServerOptions(max_receive_bytes=32 * MIB, max_connection_age_s=_CONNECTION_AGE_S))
-    server.server.add_generic_rpc_handlers(tuple(xds.handlers()))
+    server.server.add_generic_rpc_handlers((*xds.handlers(), reports.handler()))
     draining = asyncio.Event()
+    live = Live()
+    http_tls = HttpTls(settings.http_tls) if settings.http_tls is not None else None
     app = control_plane_app(
         registry,
         store,
         source,
         is_draining=draining.is_set,
-        token=settings.http_token,
+        traffic=traffic,
+        live=live,
+        round_s=lambda: reports.round_s,
+        protection=_protection(settings),
         discovery=cluster.discovery if cluster is not None else None,
     )
     credentials = settings.xds_security.credentials()
     xds_address = server.bind(settings.xds_address, name="xDS", credentials=credentials)
     async with (
         tracing.running(),
-        http_server(app, settings.http_address, name="HTTP") as http_address,
+        _http_running(app, settings.http_address, http_tls, live) as http_address,
         _xds_running(server, xds, draining),
         asyncio.TaskGroup() as tasks,
     ):
@@ -108,6 +121,10 @@ async def _serve(
         log.info("ready", xds=xds_address, http=http_address, config=settings.config or settings.config_dir)
         tasks.create_task(source.run(), name="configuration")
         tasks.create_task(store.run(), name="store")
+        tasks.create_task(reports.run(), name="reports of statistics")
+        tasks.create_task(live.run(), name="status page")
+        if http_tls is not None:
+            tasks.create_task(http_tls.run(), name="certificate of the HTTP side")
         if cluster is not None:
             present = partial(_problems, settings, source, store, cluster.discovery)
             tasks.create_task(cluster.report(present), name="reports")
@@ -156,6 +173,20 @@ async def _xds_running(server: GrpcServer, xds: XdsServer, draining: asyncio.Eve
         await asyncio.shield(server.stop(drain_s=_DRAIN_S))
 
 
+@asynccontextmanager
+async def _http_running(app: web.Application, address: str, tls: HttpTls | None, live: Live) -> AsyncIterator[str]:
+    async with http_server(app, address, name="HTTP", tls=tls.context if tls is not None else None) as bound:
+        try:
+            yield bound
+        finally:
+            live.close()
+
+
+def _protection(settings: Settings) -> Protection:
+    by_certificate = settings.http_tls is not None and settings.http_tls.ca_file != ""
+    return Protection(settings.http_token, by_certificate, is_loopback(settings.http_address))
+
+
 def _callouts(settings: Settings) -> dict[str, Endpoint]:
     given = {
         "ext_authz": settings.ext_authz_endpoint,
@@ -175,10 +206,12 @@ def _endpoint(name: str, text: str) -> Endpoint:
 
 
 def _refuse_open_http(settings: Settings) -> None:
-    """The status shows names of services and reasons of faults: off this machine it wants a token."""
-    if not is_loopback(settings.http_address) and not settings.http_token:
+    """The status shows names of services and reasons of faults: off this machine it wants to know who asks."""
+    if not is_loopback(settings.http_address) and not _protection(settings).is_protected:
         raise StartError(
-            f"--http-address {settings.http_address} is reachable from elsewhere: set GATEWAY_TOKEN", exit_code=2
+            f"--http-address {settings.http_address} is reachable from elsewhere: set GATEWAY_TOKEN, "
+            "or --http-ca, --http-cert and --http-key (mTLS)",
+            exit_code=2,
         )
 
 
@@ -218,6 +251,14 @@ def main(
     token: Annotated[
         str, typer.Option(envvar="GATEWAY_TOKEN", help="Asked from callers of the HTTP side.", show_default=False)
     ] = "",
+    http_ca: Annotated[
+        str,
+        typer.Option(envvar="GATEWAY_HTTP_CA", help="A client certificate of this CA is as good as the token."),
+    ] = "",
+    http_cert: Annotated[
+        str, typer.Option(envvar="GATEWAY_HTTP_CERT", help="Certificate of the HTTP side; read again when it changes.")
+    ] = "",
+    http_key: Annotated[str, typer.Option(envvar="GATEWAY_HTTP_KEY", help="Its key.")] = "",
     xds_ca: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CA", help=_CA_HELP, rich_help_panel=_PANEL)] = "",
     xds_cert: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CERT", help=_CERT_HELP, rich_help_panel=_PANEL)] = "",
     xds_key: Annotated[str, typer.Option(envvar="GATEWAY_XDS_KEY", help="Its key.", rich_help_panel=_PANEL)] = "",
@@ -274,6 +315,7 @@ def main(
         state_dir=state_dir,
         strict_start=strict_start,
         http_token=token,
+        http_tls=_http_tls(http_ca, http_cert, http_key),
         xds_security=XdsSecurity(xds_ca, xds_cert, xds_key, xds_token, xds_clients, xds_token_audience),
         ext_authz_endpoint=ext_authz_endpoint,
         ext_proc_endpoint=ext_proc_endpoint,
@@ -290,6 +332,12 @@ def main(
         await serve(settings)
 
     sys.exit(run(started))
+
+
+def _http_tls(ca_file: str, certificate_file: str, key_file: str) -> TlsFiles | None:
+    if bool(certificate_file) != bool(key_file) or (ca_file and not key_file):
+        raise typer.BadParameter("--http-cert and --http-key belong together, and --http-ca needs both")
+    return TlsFiles(certificate_file, key_file, ca_file) if certificate_file else None
 
 
 def _config_map(text: str) -> Reference | None:

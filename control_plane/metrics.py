@@ -76,6 +76,13 @@ class Metrics:
             buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
             registry=registry,
         )
+        self.reports = Counter(
+            "gateway_reports",
+            "Reports of Envoys' and services' statistics, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self.report_seconds = Counter("gateway_report_seconds", "CPU time that reading them took.", registry=registry)
         self._of_type: dict[str, TypeMetrics] = {}
 
     def note_config(self, file: str, *, valid: bool) -> None:

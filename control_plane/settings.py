@@ -6,6 +6,7 @@ from pathlib import Path
 from control_plane.kubernetes.problems import Reference
 from control_plane.xds_security import XdsSecurity
 from gateway_runtime.telemetry import LogFormat
+from gateway_runtime.transport import TlsFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Settings:
     """A faulty file at the start ends the process, whatever is kept."""
     http_token: str
     """Asked from every caller of the HTTP side but probes, if not empty."""
+    http_tls: TlsFiles | None
+    """Of the HTTP side; with a CA a client certificate of it is as good as the token."""
     xds_security: XdsSecurity
     """Of the xDS port."""
     ext_authz_endpoint: str

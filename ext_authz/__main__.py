@@ -35,6 +35,7 @@ from gateway_runtime.admin import admin_app, http_server, register_process_metri
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
+from gateway_runtime.reporting import report
 from gateway_runtime.telemetry import configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
 from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
@@ -46,6 +47,8 @@ from policy.stores import RedisAddress
 USER_AGENT_NAME = "meetinity-ext-authz"
 MAX_CHECK_BYTES = 64 * 1024 * 1024
 """A signed route sends the body along; how large it may be is the route's to say, not ours."""
+REPORTED = frozenset({"gateway_authz_decisions_total"})
+"""What the control plane is told for its status page."""
 EXPIRY_INTERVAL_S = 5.0
 
 
@@ -141,6 +144,7 @@ async def serve_worker(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
+            tasks.create_task(report(xds, registry, REPORTED), name="report")
             tasks.create_task(fetcher.run(), name="jwks")
             tasks.create_task(polling.run(), name="revocation")
             tasks.create_task(stores.run(), name="stores")

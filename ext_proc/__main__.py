@@ -25,6 +25,7 @@ from gateway_runtime.admin import admin_app, http_server, register_process_metri
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
+from gateway_runtime.reporting import report
 from gateway_runtime.telemetry import configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
 from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
@@ -35,6 +36,8 @@ from policy.stores import RedisAddress
 USER_AGENT_NAME = "meetinity-ext-proc"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Envoy sends body chunks as large as they came; gRPC's default of 4 MiB would end the stream."""
+REPORTED = frozenset({"gateway_cache_requests_total"})
+"""What the control plane is told for its status page."""
 EXPIRY_INTERVAL_S = 1.0
 
 
@@ -83,6 +86,7 @@ async def serve_worker(settings: Settings) -> None:
             tasks.create_task(server.serve(notice_s=settings.notice_s, drain_s=settings.drain_s), name="grpc")
             tasks.create_task(xds.run(), name="xds")
             tasks.create_task(shared.run(), name="stores")
+            tasks.create_task(report(xds, registry, REPORTED), name="report")
             tasks.create_task(announce(), name="announce")
             tasks.create_task(_expire(policies, processor, cache, stores), name="expiry")
             tasks.create_task(raise_on_signal(), name="signals")

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -62,8 +63,13 @@ def token_wanted(token: str) -> Middleware:
 
 
 @asynccontextmanager
-async def http_server(app: web.Application, address: str, *, name: str) -> AsyncIterator[str]:
+async def http_server(
+    app: web.Application, address: str, *, name: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve app on `host:port` inside the block; the value is the bound `host:port` (port 0: any free one).
+
+    Args:
+        tls: None: plain HTTP.
 
     Raises:
         StartError: the address is taken or not of this machine.
@@ -72,7 +78,7 @@ async def http_server(app: web.Application, address: str, *, name: str) -> Async
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls)
         try:
             await site.start()
         except OSError as error:

@@ -68,10 +68,12 @@ class XdsClient:
         self._target = target
         self._dialling = dialling
         node = base_pb2.Node(id=node_id, cluster=cluster, user_agent_name=user_agent_name)
+        self.node = node
         self._state = DeltaClient(node, sinks)
         self._on_ready = on_ready
         self._jitter = jitter
         self._backoff_s = backoff_s
+        self._channel: grpc.aio.Channel | None = None
         self._hurry = asyncio.Event()
         self._was_ready = False
         self._connected = False
@@ -106,12 +108,28 @@ class XdsClient:
         except TransportFileError as error:
             return str(error)
         async with opened as channel:
+            self._channel = channel
             open_stream = channel.stream_stream(
                 _METHOD,
                 request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
             )
             return await self._hold(open_stream(metadata=metadata))
+
+    async def call(self, method: str, body: bytes, timeout_s: float = 5.0) -> bool:
+        """Call another method of the control plane that the stream is connected to; whether that went well."""
+        channel = self._channel
+        if channel is None or not self._connected:
+            return False
+        unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        try:
+            await unary(body, metadata=self._dialling.metadata(), timeout=timeout_s)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, TransportFileError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+                raise
+            self._log.debug("call_failed", method=method, reason=str(error))
+            return False
+        return True
 
     async def _back_off(self, delay_s: float) -> None:
         """Wait, but no longer once a resource is asked for.

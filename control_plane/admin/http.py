@@ -1,21 +1,42 @@
 """The control plane's HTTP side: a status page and /api/status beside what every process has."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from control_plane.admin.cache import purge_handler
-from control_plane.admin.page import page
+from control_plane.admin.guard import Sessions, authenticated, login_routes, on_prepare, same_site, security_headers
 from control_plane.admin.resources import resources
 from control_plane.admin.status import Status, cluster_status, status
+from control_plane.dashboard.live import Live
+from control_plane.dashboard.pages import Pages, login_page
+from control_plane.dashboard.scene import Scenes
 from control_plane.gateways import Gateways, StillConfiguredError
 from control_plane.kubernetes.discovery import Discovery
 from control_plane.purges import Purges
 from control_plane.reconciler import Reconciler
+from control_plane.traffic.traffic import Traffic
 from control_plane.xds.store import Store
-from gateway_runtime.admin import admin_app, token_wanted
+from gateway_runtime.admin import admin_app
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What is asked from callers; probes are asked nothing."""
+
+    token: str = field(default="", repr=False)
+    """`Authorization: Bearer <token>`; "" for none."""
+    by_certificate: bool = False
+    """A client certificate is enough, and needed if there is no token."""
+    is_loopback: bool = False
+    """Only this machine can reach it."""
+
+    @property
+    def is_protected(self) -> bool:
+        return bool(self.token) or self.by_certificate
 
 
 def control_plane_app(
@@ -24,13 +45,18 @@ def control_plane_app(
     source: Reconciler | Gateways,
     *,
     is_draining: Callable[[], bool],
-    token: str = "",
+    traffic: Traffic,
+    live: Live,
+    round_s: Callable[[], float] = lambda: 0.0,
+    protection: Protection = Protection(),  # frozen
     discovery: Discovery | None = None,
 ) -> web.Application:
     """
     Args:
         is_draining: whether this process is about to end.
-        token: every caller but probes needs `Authorization: Bearer <token>`; "" asks for none.
+        traffic: live numbers.
+        live: sends changes of pages; somebody runs it.
+        round_s: between two reports of one Envoy that are read.
     """
 
     def readiness() -> str | None:
@@ -71,15 +97,18 @@ def control_plane_app(
             raise web.HTTPConflict(text=f"{error}\n") from error
         return web.Response(status=204)
 
-    async def status_page(_request: web.Request) -> web.Response:
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy}
-        return web.Response(text=page(current()), content_type="text/html", headers=headers)
-
     app = admin_app(registry, readiness)
-    app.add_routes([web.get("/", status_page), web.get("/api/status", api_status)])
+    app.add_routes([web.get("/api/status", api_status)])
     app.add_routes([web.post("/api/cache/purge", purge_handler(Purges(store)))])
     app.add_routes([web.get("/api/resources", api_resources), web.delete("/api/gateways/{name}", remove_gateway)])
-    if token:
-        app.middlewares.append(token_wanted(token))
+    sessions = Sessions(protection.token) if protection.token else None
+    app.middlewares.append(security_headers())
+    app.middlewares.append(same_site(only_local=not protection.is_protected and protection.is_loopback))
+    if protection.is_protected:
+        app.middlewares.append(authenticated(sessions, by_certificate=protection.by_certificate))
+    app.on_response_prepare.append(on_prepare)
+    if sessions is not None:
+        app.add_routes(login_routes(sessions, login_page))
+    scenes = Scenes(current, lambda: source.gateways, store, traffic, round_s)
+    app.add_routes(Pages(scenes, live, has_login=sessions is not None).routes())
     return app

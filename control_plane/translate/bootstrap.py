@@ -31,12 +31,15 @@ from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, exact, packed
 from control_plane.translate.names import ENVOYS_CLUSTER
 from control_plane.translate.sources import XDS_CLUSTER, ApiType, api_config_source, own_stream
+from control_plane.translate.stats_sink import stats_sink
 from control_plane.translate.tls import TLS_TRANSPORT_SOCKET
 
 ADMIN_CLUSTER = "admin"
 _ENVOYS_TIMEOUT = timedelta(seconds=1)
 STATUS_PATHS = ("/ready", "/stats/prometheus")
 """What of the admin interface is reachable from outside the machine."""
+_REPORT_INTERVAL = timedelta(seconds=5)
+"""Between two reports of an Envoy's statistics to its control plane; Envoy's own default."""
 API_TYPES: Mapping[str, ApiType] = {
     "delta-grpc": config_source_pb2.ApiConfigSource.DELTA_GRPC,
     "grpc": config_source_pb2.ApiConfigSource.GRPC,
@@ -98,6 +101,8 @@ def bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
     """A bootstrap for an Envoy that gets everything over xDS."""
     message = _common(settings)
     message.static_resources.clusters.append(xds_cluster(settings))
+    message.stats_sinks.append(stats_sink(settings.node_id, settings.name))
+    message.stats_flush_interval.CopyFrom(duration(_REPORT_INTERVAL))
     message.dynamic_resources.CopyFrom(_dynamic_resources(settings))
     if settings.zone:
         _keep_to_zone(message, settings)

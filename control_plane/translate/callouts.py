@@ -13,7 +13,13 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_eds
+from control_plane.translate.clusters import (
+    HTTP_PROTOCOL_OPTIONS,
+    http2_options,
+    keepalive,
+    report_endpoint_health,
+    set_eds,
+)
 from control_plane.translate.messages import duration, packed
 from control_plane.translate.names import EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
 
@@ -50,6 +56,7 @@ def _callout_cluster(name: str) -> cluster_pb2.Cluster:
         upstream_connection_options=keepalive(),
         typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: packed(options)},
     )
+    report_endpoint_health(message)
     set_eds(message)
     return message
 

@@ -60,6 +60,8 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
         message.health_checks.append(_health_check(service.health_check, service))
         # An endpoint that discovery removed is gone, whatever the last check said.
         message.ignore_health_on_host_removal = True
+    if is_judged_by_envoy(service):
+        report_endpoint_health(message)
     if service.tls is not None:
         message.transport_socket.CopyFrom(upstream_transport_socket(name, service, service.tls, materials))
     return message
@@ -73,6 +75,16 @@ def zone_aware(service: Service) -> cluster_pb2.Cluster.CommonLbConfig.ZoneAware
         routing_enabled=percent_pb2.Percent(value=100),
         min_cluster_size=UInt64Value(value=service.zone_aware.min_endpoints),
     )
+
+
+def is_judged_by_envoy(service: Service) -> bool:
+    """Whether Envoy knows of endpoints what the control plane does not: by checks, by ejection, by asking DNS."""
+    return service.dns is not None or service.health_check is not None or service.outlier_detection is not None
+
+
+def report_endpoint_health(message: cluster_pb2.Cluster) -> None:
+    """A statistic for each endpoint. Envoy keeps those numbers in any case; this only lets them be seen."""
+    message.track_cluster_stats.per_endpoint_stats = True
 
 
 def set_eds(message: cluster_pb2.Cluster) -> None:

@@ -156,14 +156,14 @@ class XdsServer:
 
     async def _status(self, request: bytes, context: Context) -> bytes:
         """Clients of the gateways that the caller's credential is good for."""
-        grant = await self._access.grant(_presented(context))
+        grant = await self._access.grant(presented(context))
         if STATUS not in grant.kinds:
             raise NotAllowedError(f"{grant.identity} may not see the status of clients")
         clients = [one for one in self._store.clients() if grant.covers(one.node.cluster)]
         return client_status(request, clients)
 
     async def _serve(self, context: Context, variant: Variant, type_url: str | None) -> None:
-        grant = await self._access.grant(_presented(context))
+        grant = await self._access.grant(presented(context))
         first = await context.read()
         if not isinstance(first, bytes):
             return
@@ -251,7 +251,7 @@ class XdsServer:
                     del self._sessions[key]
 
 
-def _presented(context: Context) -> Presented:
+def presented(context: Context) -> Presented:
     """The client certificate's names, as gRPC has verified them, and the bearer token."""
     proven = context.auth_context()
     names = [name.decode("utf-8", "replace") for key in ("peer_uri", "peer_dns") for name in proven.get(key, ())]

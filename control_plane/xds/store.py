@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from control_plane.history import History
 from control_plane.resource_types import OF_SERVICES, POLICIES, ROUTE_CONFIGURATION, SECRET, NodeKind
 from control_plane.snapshot import Changes, Resource, ResourceMap, Snapshot
 from control_plane.xds.pacing import Refusals
@@ -145,6 +146,8 @@ class Feed:
         """Services of other feeds that take this one's policies as well."""
         self._timings = timings
         self._clock = clock
+        self.history = History()
+        """For people: what was served, and what differed."""
         self._history: deque[Changes] = deque(maxlen=_HISTORY)
         self._retained: dict[tuple[str, str], _Retained] = {}
         self._awaited: tuple[Resource, ...] = ()
@@ -164,7 +167,8 @@ class Feed:
         if not changes and self.current.generation:
             return changes
         self._history.append(changes)
-        self.current = Published(self.current.generation + 1, snapshot, time.time())
+        older, self.current = self.current, Published(self.current.generation + 1, snapshot, time.time())
+        self.history.note(self.current.generation, self.current.at, older.snapshot, snapshot, changes)
         self._await_policies(snapshot, changes, now)
         self.wake()
         return changes
@@ -223,9 +227,11 @@ class Feed:
         for type_url, name in expired:
             del self._retained[type_url, name]
             by_type[type_url].pop(name, None)
-        self._history.append(_grouped(expired))
+        changes = _grouped(expired)
+        self._history.append(changes)
         snapshot = Snapshot(MappingProxyType({url: MappingProxyType(named) for url, named in by_type.items()}))
-        self.current = Published(self.current.generation + 1, snapshot, self.current.at)
+        older, self.current = self.current, Published(self.current.generation + 1, snapshot, self.current.at)
+        self.history.note(self.current.generation, time.time(), older.snapshot, snapshot, changes)
         self.wake()
         return True
 
