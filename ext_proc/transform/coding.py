@@ -72,7 +72,7 @@ def _unbrotlied(body: bytes, limit: int) -> bytes:
     while not decoding.is_finished() and size <= limit:
         part = decoding.process(waiting, output_buffer_limit=_CHUNK)
         waiting = b""
-        if not part and decoding.can_accept_more_data():
+        if not part and not decoding.is_finished() and decoding.can_accept_more_data():
             raise EOFError
         size += len(part)
         parts.append(part)
