@@ -13,9 +13,10 @@ What does not begin with RequestStart (Envoy's own reply, made before this filte
 """
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, Protocol, assert_never
 
-from ext_proc.cache.cache import Cache, Observer, serve_fresh
+from ext_proc.cache.cache import Cache, serve_fresh
+from ext_proc.cache.cache import Observer as CacheObserver
 from ext_proc.cache.invalidation import SAFE_METHODS
 from ext_proc.cache.lookup import CachedRoute, cached_route
 from ext_proc.cache.session import CacheSession, Note
@@ -44,6 +45,17 @@ from ext_proc.transform.refusals import request_refused, response_refused
 from ext_proc.transform.transforming import Transforming
 from policy.processing import HeaderChanges, Processing, Scope
 from policy.transforms import Transform
+
+Direction = Literal["request", "response"]
+Transformed = Literal["done", "passed", "unreadable", "too_large", "media_type", "invalid", "failed"]
+"""What became of a message: its body was gone through, it passed untouched although it could not be, or why it was
+refused; a metric's label."""
+
+
+class Observer(CacheObserver, Protocol):
+    """Counts what happens on one route."""
+
+    def transformed(self, direction: Direction, result: Transformed) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,11 @@ class Exchange:
         assert self._session is not None
         return self._transformed(self._session.resume(now))
 
+    @property
+    def awaits_body(self) -> bool:
+        """The next message may bring a body that is to be changed or checked, which takes time."""
+        return self._whole
+
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
@@ -195,12 +212,14 @@ class Exchange:
             made = self._transforming.request_body(event.data)
         except UnusableError as why:
             return self._refuse_request(why)
+        self._observer.transformed("request", "passed" if made is None else "done")
         if made is None or (made.body is event.data and not made.changes):
             return PassRequestRest(event.kind, last=not self._watches)
         return ReplaceRequestBody(made.body, made.changes, last=not self._watches)
 
     def _refuse_request(self, why: UnusableError) -> Refuse:
         assert self._request is not None
+        self._observer.transformed("request", why.cause.label)
         if self._session is not None:
             self._session.close()
         return request_refused(why, self._request.headers.get("x-request-id", ""))
@@ -272,6 +291,7 @@ class Exchange:
             made = self._transforming.response_body(body)
         except UnusableError as why:
             return self._block(why)
+        self._observer.transformed("response", "passed" if made is None else "done")
         if made is None:
             # This may be the beginning only, and the headers have said what a transformed body would be.
             self._too_large(now)
@@ -294,6 +314,7 @@ class Exchange:
     def _block(self, why: UnusableError) -> Refuse:
         """Nothing of a response that should be changed or checked, and cannot be."""
         assert self._request is not None
+        self._observer.transformed("response", why.cause.label)
         if self._session is not None:
             self._session.close()
         return response_refused(why, self._request.headers.get("x-request-id", ""))

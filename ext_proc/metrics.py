@@ -12,6 +12,7 @@ from ext_proc.cache.lookup import Bypass
 from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.storing import Reason
 from ext_proc.events import Outcome
+from ext_proc.exchange import Direction, Transformed
 
 _WAIT_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -27,6 +28,8 @@ class RouteMetrics:
     stored_bytes: int = 0
     fetches: dict[FetchResult, int] = field(default_factory=dict)
     fetch_seconds: float = 0.0
+    transforms: dict[tuple[Direction, Transformed], int] = field(default_factory=dict)
+    transform_seconds: float = 0.0
 
     def outcome(self, outcome: Outcome) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -40,6 +43,9 @@ class RouteMetrics:
     def fetched(self, result: FetchResult, seconds: float) -> None:
         self.fetches[result] = self.fetches.get(result, 0) + 1
         self.fetch_seconds += seconds
+
+    def transformed(self, direction: Direction, result: Transformed) -> None:
+        self.transforms[direction, result] = self.transforms.get((direction, result), 0) + 1
 
     def stored(self, size: int) -> None:
         self.stored_entries += 1
@@ -74,6 +80,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counts()
+        yield from self._transforms()
         yield from self._usage()
 
     def _counts(self) -> Iterator[Metric]:
@@ -107,6 +114,20 @@ class Metrics(Collector):
                 fetches.add_metric((route, result), number)
             seconds.add_metric((route,), counts.fetch_seconds)
         yield from (outcomes, bypasses, refusals, stored, size, fetches, seconds)
+
+    def _transforms(self) -> Iterator[Metric]:
+        transforms = CounterMetricFamily(
+            "gateway_transforms",
+            "Bodies that were transformed or checked, and messages refused for it, by what came of it.",
+            labels=("route", "direction", "result"),
+        )
+        seconds = CounterMetricFamily("gateway_transform_seconds", "Time that bodies took.", labels=("route",))
+        for route, counts in self._routes.items():
+            for (direction, result), number in counts.transforms.items():
+                transforms.add_metric((route, direction, result), number)
+            if counts.transforms:
+                seconds.add_metric((route,), counts.transform_seconds)
+        yield from (transforms, seconds)
 
     def _usage(self) -> Iterator[Metric]:
         entries = GaugeMetricFamily("gateway_cache_entries", "Entries in memory.", labels=("route",))

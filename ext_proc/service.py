@@ -16,7 +16,7 @@ from ext_proc import messages
 from ext_proc.cache.cache import Cache
 from ext_proc.events import Action, Refuse, Wait
 from ext_proc.exchange import Exchange, Route, route_of
-from ext_proc.metrics import Metrics
+from ext_proc.metrics import Metrics, RouteMetrics
 from ext_proc.policies import PolicyStore
 from ext_proc.sinks import POLICY_TYPE
 from gateway_runtime.http2.connection import Open
@@ -99,9 +99,10 @@ class ExternalProcessor:
             self._metrics.unknown_policies.inc()
             context.abort(grpc.StatusCode.UNAVAILABLE, "the route's policy is unknown here")
             return
-        exchange = Exchange(route, self._cache, self._metrics.route(route.name))
+        counts = self._metrics.route(route.name)
+        exchange = Exchange(route, self._cache, counts)
         try:
-            await self._converse(exchange, context, trace_id, with_identity=route.needs_identity)
+            await self._converse(exchange, context, counts, trace_id, with_identity=route.needs_identity)
         except messages.MalformedError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception:
@@ -113,11 +114,20 @@ class ExternalProcessor:
             exchange.close()
 
     async def _converse(
-        self, exchange: Exchange, context: Stream, trace_id: str | None, *, with_identity: bool
+        self,
+        exchange: Exchange,
+        context: Stream,
+        counts: RouteMetrics,
+        trace_id: str | None,
+        *,
+        with_identity: bool,
     ) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
         while (message := await context.read()) is not None:
+            began = time.perf_counter() if exchange.awaits_body else None
             action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
+            if began is not None:
+                counts.transform_seconds += time.perf_counter() - began
             if type(action) is Wait:
                 action = await self._waited(exchange, action, context, trace_id)
             if action.last:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 
 class Cause(Enum):
@@ -18,9 +19,23 @@ class Cause(Enum):
     """Readable, but a step does not apply to it; a request is answered with 400."""
 
     @property
+    def label(self) -> Literal["unreadable", "too_large", "media_type", "invalid", "failed"]:
+        """For a metric."""
+        return _LABELS[self]
+
+    @property
     def may_pass(self) -> bool:
         """Whether `on_unreadable: pass` covers it."""
         return self in (Cause.UNREADABLE, Cause.TOO_LARGE, Cause.MEDIA_TYPE)
+
+
+_LABELS: dict[Cause, Literal["unreadable", "too_large", "media_type", "invalid", "failed"]] = {
+    Cause.UNREADABLE: "unreadable",
+    Cause.TOO_LARGE: "too_large",
+    Cause.MEDIA_TYPE: "media_type",
+    Cause.INVALID: "invalid",
+    Cause.FAILED: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from ext_proc.cache.cache import Cache
 from ext_proc.cache.memory import MemoryStore
-from ext_proc.cache.session import Cache
 from ext_proc.cache.single_flight import Flights
 from ext_proc.events import (
     Action,

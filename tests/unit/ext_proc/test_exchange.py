@@ -51,6 +51,9 @@ class Counts:
     def stored(self, size: int) -> None:
         self.counts["stored"] += 1
 
+    def transformed(self, direction: str, result: str) -> None:
+        self.counts[f"{direction} {result}"] += 1
+
     def fetched(self, result: str, seconds: float) -> None:
         self.counts[f"fetched {result}"] += 1
 

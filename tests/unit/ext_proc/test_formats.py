@@ -36,7 +36,7 @@ def test_json_survives_xml(document: object) -> None:
     assert document == xml_text.loads(xml_text.dumps(document, "root"))  # type: ignore[arg-type]  # any JSON
 
 
-CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6) | st.text(
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6) | st.text(
     st.sampled_from("='+-@\t\r\n\",a"), max_size=5
 )
 
@@ -152,8 +152,10 @@ def test_numbers_are_no_formulas_and_absent_cells_are_empty() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"nul", b'{"a":1,"a":1}', b"[1e400]", b"[NaN]", b"\xef\xbb\xbf{}", b'"\xff"', b'"\\ud800"', b"[" * 2000]
-    + [b"[" + b"1" * 5000 + b"]", b'{"a":01}'],
+    [
+        *(b"", b"{", b"nul", b'{"a":1,"a":1}', b"[1e400]", b"[NaN]", b"\xef\xbb\xbf{}", b'"\xff"', b'"\\ud800"'),
+        *(b"[" * 2000, b"[" + b"1" * 5000 + b"]", b'{"a":01}'),
+    ],
 )
 def test_json_is_read_strictly(body: bytes) -> None:
     """Nothing else than the error that refuses a body ever comes out."""
