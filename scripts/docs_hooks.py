@@ -20,11 +20,8 @@ Nav = list[Any]
 def on_config(config: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     pages = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     config["nav"] = completed(config["nav"], pages)
-    if MERMAID.exists():
-        config["extra_javascript"].append("javascripts/mermaid.min.js")
-    else:
-        fences = config["mdx_configs"]["pymdownx.superfences"]
-        fences["custom_fences"] = []
+    if not MERMAID.exists():
+        config["mdx_configs"]["pymdownx.superfences"]["custom_fences"] = []
     return config
 
 
