@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from control_plane.config.model.gateway import Gateway
-from control_plane.config.model.services import Dns, KubernetesService, Service
+from control_plane.config.model.services import Dns, KubernetesService, Names, Service
+from control_plane.config.model.services import Endpoint as FixedEndpoint
 from control_plane.endpoints import (
     AddressType,
     Endpoint,
@@ -13,6 +14,7 @@ from control_plane.endpoints import (
     EndpointSlice,
     ServiceSpec,
     SliceMerge,
+    merge,
     service_port,
     upstream_protocol,
 )
@@ -66,6 +68,8 @@ class Cluster:
         self._objects: dict[Watched, dict[str, Known]] = {}
         self._services: dict[ServiceKey, ServiceSpec] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._named: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        """Slices of host names, which EDS cannot carry."""
         self._merges: dict[tuple[ServiceKey, str], SliceMerge] = {}
         self._tls = TlsSecrets()
         self._as_discovered = Remembered[Service]()
@@ -108,11 +112,10 @@ class Cluster:
     def _remove(self, watched: Watched, known: Known | None) -> Affected:
         match known:
             case EndpointSlice():
-                key = ServiceKey(known.namespace, known.service)
-                slices = self._slices[key]
-                del slices[known.name]
-                if not slices:
-                    del self._slices[key]
+                key, slices = ServiceKey(known.namespace, known.service), self._slices_like(known)
+                del slices[key][known.name]
+                if not slices[key]:
+                    del slices[key]
                 return Affected(frozenset({key}))
             case ServiceSpec():
                 key = ServiceKey(known.namespace, known.name)
@@ -127,7 +130,7 @@ class Cluster:
         match known:
             case EndpointSlice():
                 key = ServiceKey(known.namespace, known.service)
-                self._slices.setdefault(key, {})[known.name] = known
+                self._slices_like(known).setdefault(key, {})[known.name] = known
                 return Affected(frozenset({key}))
             case ServiceSpec():
                 key = ServiceKey(known.namespace, known.name)
@@ -138,13 +141,16 @@ class Cluster:
             case None:
                 return Affected()
 
+    def _slices_like(self, one: EndpointSlice) -> dict[ServiceKey, dict[str, EndpointSlice]]:
+        return self._named if one.address_type is AddressType.FQDN else self._slices
+
     def content(self, watched: Watched) -> ObjectContent | None:
         """The one Secret or ConfigMap of a list/watch, if it exists."""
         found = self._objects.get(watched, {}).get(watched.name)
         return found if isinstance(found, ObjectContent) else None
 
     def endpoints(self, reference: KubernetesService) -> tuple[Endpoint, ...]:
-        """Of one Service port; empty for a Service that does not exist."""
+        """Of one Service port, addresses only; empty for a Service that does not exist."""
         key = _key(reference)
         merge = self._merges.setdefault((key, reference.port), SliceMerge(reference.port))
         return merge.merge(self._slices.get(key, {}), self._services.get(key))
@@ -168,8 +174,8 @@ class Cluster:
     def service_as_discovered(self, service: Service) -> Service:
         """The service with what the cluster says about it, as if it stood in the file.
 
-        An ExternalName Service, and one whose slices hold a host name, is a DNS service: Envoy's EDS takes addresses
-        only. appProtocol sets the protocol of a service for which the file says none.
+        An ExternalName Service, and one whose slices hold host names alone, is a DNS service: Envoy's EDS takes
+        addresses only. appProtocol sets the protocol of a service for which the file says none.
         """
         if service.kubernetes is None:
             return service
@@ -188,7 +194,8 @@ class Cluster:
 
     def _protocol(self, reference: KubernetesService) -> str | None:
         key = _key(reference)
-        return upstream_protocol(self._slices.get(key, {}).values(), reference.port, self._services.get(key))
+        slices = self._slices.get(key) or self._named.get(key, {})
+        return upstream_protocol(slices.values(), reference.port, self._services.get(key))
 
     def _dns(self, reference: KubernetesService) -> Dns | None:
         key = _key(reference)
@@ -196,10 +203,13 @@ class Cluster:
         if service is not None and service.external_name:
             port = _external_port(service, reference.port)
             return Dns(host=service.external_name, port=port) if port is not None else None
-        if not any(one.address_type is AddressType.FQDN for one in self._slices.get(key, {}).values()):
+        if key in self._slices:
             return None
-        named = self.endpoints(reference)
-        return Dns(host=named[0].address, port=named[0].port) if named else None
+        found = merge(self._named.get(key, {}).values(), reference.port, service)
+        if len(found) < 2:
+            return Dns(host=found[0].address, port=found[0].port) if found else None
+        endpoints = tuple(FixedEndpoint(address=o.address, port=o.port, zone=o.zone, weight=o.weight) for o in found)
+        return Names(host=found[0].address, port=found[0].port, endpoints=endpoints)
 
     def problems(self, gateway: Gateway) -> Mapping[str, str]:
         """Why a service has no endpoint or a listener no certificate, by its name in gateway.yaml or `namespace/name`.
@@ -216,11 +226,11 @@ class Cluster:
         if service is not None and service.external_name:
             if _external_port(service, reference.port) is None:
                 yield f"{called} is an ExternalName without a port {reference.port!r}: write its number"
-        elif service is None and key not in self._slices:
+        elif service is None and key not in self._slices and key not in self._named:
             yield f"{called} does not exist"
         elif service is not None and service.ports and service_port(service, reference.port) is None:
             yield f"{called} has no port {reference.port!r} (it has {_listed(service)})"
-        elif not self.endpoints(reference):
+        elif not self.endpoints(reference) and self._dns(reference) is None:
             yield f"{called} has no ready endpoint"
 
 

@@ -6,6 +6,7 @@ everything known, so that objects deleted meanwhile are not kept
 (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -164,11 +165,9 @@ class ListWatch(Generic[T]):
         """After a Failure the watch is over: the next step follows."""
         match event:
             case Put(item):
-                self._at(item.resource_version)
-                return Changed(item.name, item.value)
+                return Changed(item.name, item.value) if self._at(item.resource_version) else None
             case Gone(name, resource_version):
-                self._at(resource_version)
-                return Changed(name, None)
+                return Changed(name, None) if self._at(resource_version) else None
             case Bookmark(resource_version):
                 self._at(resource_version)
             case Failure():
@@ -194,8 +193,13 @@ class ListWatch(Generic[T]):
             self._list_again()
 
     def on_silence(self) -> None:
-        """Nothing came for SILENCE_S: ask again from the same version; the server will send what was missed."""
+        """Nothing came for SILENCE_S: list again at once, on another connection.
+
+        A watch from the same version would do for a half-open connection. But a cluster that was restored from a
+        backup accepts a watch from a version that it has not reached yet, and sends nothing until then.
+        """
         self.on_failure(Failure(0, f"no event and no bookmark for {SILENCE_S} s"))
+        self._list_again()
         self.delay_s = 0.0
 
     def _list_again(self) -> None:
@@ -205,15 +209,25 @@ class ListWatch(Generic[T]):
         self._continue_token = ""
         self._resource_version = None
 
-    def _at(self, resource_version: str) -> None:
+    def _at(self, resource_version: str) -> bool:
+        """False, and the next step is a list, if versions have gone back: the cluster was restored from a backup."""
+        if _number(resource_version) < _number(self._resource_version):
+            self.on_failure(Failure(410, f"version {resource_version} after {self._resource_version}"))
+            return False
         self._failures = 0
         if resource_version:
             self._resource_version = resource_version
+        return True
 
     def _back_off(self) -> float:
         longest = min(_BACKOFF_MAX_S, _BACKOFF_BASE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         return longest * (0.5 + self._random() / 2)
+
+
+def _number(resource_version: str | None) -> float:
+    """Versions of one resource are numbers that grow (since Kubernetes 1.35 by the API's own word)."""
+    return float(resource_version) if resource_version and resource_version.isdecimal() else math.inf
 
 
 def _is_expired(failure: Failure) -> bool:

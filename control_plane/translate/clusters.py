@@ -6,7 +6,7 @@ from functools import cache
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.materials import Materials
 from control_plane.config.model.routes import RetryBudget
-from control_plane.config.model.services import CircuitBreaker, HealthCheck, OutlierDetection, Service
+from control_plane.config.model.services import CircuitBreaker, HealthCheck, Names, OutlierDetection, Service
 from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, from_ads, packed
 from control_plane.translate.tls import upstream_transport_socket
@@ -139,22 +139,25 @@ def _set_discovery(message: cluster_pb2.Cluster, service: Service) -> None:
         set_eds(message)
         return
     set_strict_dns(message)
-    message.load_assignment.CopyFrom(
-        endpoint_pb2.ClusterLoadAssignment(
-            cluster_name=message.name,
-            endpoints=[
-                endpoint_components_pb2.LocalityLbEndpoints(
-                    lb_endpoints=[
-                        endpoint_components_pb2.LbEndpoint(
-                            endpoint=endpoint_components_pb2.Endpoint(
-                                address=address(service.dns.host, service.dns.port), hostname=service.dns.host
-                            )
-                        )
-                    ]
-                )
-            ],
-        )
-    )
+    message.load_assignment.cluster_name = message.name
+    if not isinstance(service.dns, Names):
+        message.load_assignment.endpoints.add(lb_endpoints=[_named(service.dns.host, service.dns.port)])
+        return
+    usable = [one for one in service.dns.endpoints if one.weight]
+    for zone in sorted({one.zone for one in usable}):
+        of_zone = [_named(one.address, one.port, one.weight) for one in usable if one.zone == zone]
+        locality = message.load_assignment.endpoints.add(lb_endpoints=of_zone)
+        if zone:
+            locality.locality.zone = zone
+
+
+def _named(host: str, port: int, weight: int | None = None) -> endpoint_components_pb2.LbEndpoint:
+    message = endpoint_components_pb2.LbEndpoint()
+    message.endpoint.address.CopyFrom(address(host, port))
+    message.endpoint.hostname = host
+    if weight is not None:
+        message.load_balancing_weight.value = weight
+    return message
 
 
 @cache

@@ -138,33 +138,63 @@ async def test_envoy_takes_every_kind_of_endpoint(gateway: Gateway) -> None:
     assert [] == await gateway.refusals()
 
 
+async def test_a_service_scaled_to_zero_is_a_clear_503(gateway: Gateway) -> None:
+    """Its last endpoint goes: the next request is answered at once, and says so; Envoy keeps nothing of it."""
+    created = await gateway.shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
+    await gateway.until_hosts(lambda hosts: list(hosts) == ["10.1.0.1"])
+    await gateway.shop.replace(SLICES, RESOURCE, {**created, "endpoints": []})
+    await gateway.until_hosts(lambda hosts: not hosts)
+
+    async with asyncio.timeout(5):
+        status, body = await gateway.get("/users")
+    assert 503 == status
+    assert "urn:meetinity:no-endpoints" in body
+    problems = (await gateway.control_plane.status())["kubernetes"]["problems"]
+    assert {"users": f"Service {gateway.shop.name}/users has no ready endpoint"} == problems
+
+
+async def test_a_service_of_host_names_is_reached_by_dns(gateway: Gateway) -> None:
+    """Slices of type FQDN: no assignment with a host name ever reaches Envoy."""
+    async with answering("by name") as port:
+        names = endpoint_slice("localhost", address_type="FQDN", port=port)
+        await gateway.shop.create(SLICES, RESOURCE, names)
+        await gateway.until_hosts(lambda hosts: "127.0.0.1" in hosts)
+        assert (200, "by name") == await gateway.get("/users")
+
+    assert [] == await gateway.refusals()
+
+
 async def test_a_service_may_turn_into_an_external_name(gateway: Gateway) -> None:
     """The cluster changes from EDS to DNS and back while Envoy runs; requests follow."""
-    server = web.AppRunner(_answering("from outside"))
-    await server.setup()
-    site = web.TCPSite(server, "127.0.0.1", 0)
-    await site.start()
-    port = server.addresses[0][1]
     shop = gateway.shop
     await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
     await gateway.until_hosts(lambda hosts: list(hosts) == ["10.1.0.1"])
 
-    ports = [{"name": "http", "port": port}]
-    spec = {"type": "ExternalName", "externalName": "localhost", "ports": ports}
-    await shop.create(CORE, "services", {"metadata": {"name": "users"}, "spec": spec})
-    await gateway.until_hosts(lambda hosts: "127.0.0.1" in hosts)
-    assert (200, "from outside") == await gateway.get("/users")
+    async with answering("from outside") as port:
+        ports = [{"name": "http", "port": port}]
+        spec = {"type": "ExternalName", "externalName": "localhost", "ports": ports}
+        await shop.create(CORE, "services", {"metadata": {"name": "users"}, "spec": spec})
+        await gateway.until_hosts(lambda hosts: "127.0.0.1" in hosts)
+        assert (200, "from outside") == await gateway.get("/users")
 
     await shop.delete(CORE, "services", "users")
     await gateway.until_hosts(lambda hosts: list(hosts) == ["10.1.0.1"])
     assert [] == await gateway.refusals()
-    await server.cleanup()
 
 
-def _answering(text: str) -> web.Application:
+@asynccontextmanager
+async def answering(text: str) -> AsyncIterator[int]:
+    """A server of this machine that answers /users; the value is its port."""
+
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=text)
 
     app = web.Application()
     app.router.add_get("/users", answer)
-    return app
+    server = web.AppRunner(app)
+    await server.setup()
+    try:
+        await web.TCPSite(server, "127.0.0.1", 0).start()
+        yield server.addresses[0][1]
+    finally:
+        await server.cleanup()

@@ -174,6 +174,13 @@ class Store:
         if version < self.compacted:
             raise expired(f"too old resource version: {version} ({self.compacted})")
 
+    async def restore(self, version: int) -> None:
+        """As from a backup of that version that holds what there is now."""
+        async with self.changed:
+            self.version, self.compacted = version, version
+            self.history.clear()
+            self._snapshots.clear()
+
     def require_not_cut(self, began: int, version: int) -> None:
         if began != self.cuts:
             raise expired(f"too old resource version: {version} ({self.compacted})")

@@ -289,6 +289,25 @@ async def test_a_half_open_connection_is_noticed(
         await observer.until(lambda: observer.addresses() == ["10.1.0.1"])
 
 
+async def test_a_cluster_restored_from_a_backup_is_read_anew(
+    shop: Namespace, double: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows older versions than we do, and would accept our watch and say nothing."""
+    monkeypatch.setattr("control_plane.kubernetes.connection.SILENCE_S", 0.2)
+    await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.1"))
+    async with observed(shop) as observer:
+        await observer.until(lambda: double.watching == 2 and observer.addresses() == ["10.1.0.1"])
+        await double.stop()
+        collection = next(known for known in double.store.objects if known.resource == RESOURCE)
+        await double.store.delete(collection, "users-a")
+        await double.store.restore(20)
+        await double.start()
+
+        await observer.until(lambda: observer.addresses() == [])
+        await shop.create(SLICES, RESOURCE, endpoint_slice("10.1.0.2"))
+        await observer.until(lambda: observer.addresses() == ["10.1.0.2"])
+
+
 async def test_metrics_show_each_watch(shop: Namespace) -> None:
     """Up and synced, by namespace and resource."""
     registry = CollectorRegistry()

@@ -28,6 +28,13 @@ class Endpoint(Section):
     zone: str = ""
 
 
+class Names(Dns):
+    """Several DNS names, as EndpointSlices may have them; in no file."""
+
+    endpoints: tuple[Endpoint, ...]
+    """All of them, with host names for addresses; the first one is what a certificate has to bear."""
+
+
 class HashPolicy(Section):
     key: Annotated[tuple[str, ...], Field(min_length=1)]
     """`cookie:NAME`, `header:NAME`, `user`, `client_ip`."""

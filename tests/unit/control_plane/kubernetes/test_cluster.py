@@ -20,6 +20,7 @@ from control_plane.kubernetes.cluster import Affected, Cluster, Known, ServiceKe
 from control_plane.kubernetes.list_watch import Changed, Listed
 from control_plane.kubernetes.parsing import ObjectContent
 from control_plane.kubernetes.watched import Kind, Watched, watched_by
+from control_plane.translate.clusters import cluster as translated_cluster
 
 SLICES = Watched("shop", Kind.ENDPOINT_SLICES)
 SERVICES = Watched("shop", Kind.SERVICES)
@@ -149,6 +150,37 @@ def test_a_host_name_in_a_slice_makes_a_dns_service() -> None:
 
     assert found.dns is not None
     assert ("users.example.com", 8080) == (found.dns.host, found.dns.port)
+
+
+def test_host_names_never_reach_eds() -> None:
+    """Envoy refuses an assignment with one; addresses of the same Service win over them."""
+    names = slice_of("a.example.com", kind=AddressType.FQDN)
+    known = cluster(names)
+    assert () == known.endpoints(USERS)
+    assert {} == known.problems(gateway())
+
+    known.apply(SLICES, Changed("users-b", slice_of("10.0.0.1", name="users-b")))
+    assert ["10.0.0.1"] == [one.address for one in known.endpoints(USERS)]
+    assert known.service_as_discovered(Service(kubernetes=USERS)).dns is None
+
+    known.apply(SLICES, Changed("users-b", None))
+    known.apply(SLICES, Changed("users-a", None))
+    assert {"users": "Service shop/users does not exist"} == known.problems(gateway())
+
+
+def test_several_host_names_are_all_served() -> None:
+    """With their zones and weights, as endpoints of one DNS cluster."""
+    entries = (SliceEndpoint("b.example.com", zone="b"), SliceEndpoint("a.example.com", zone="a"))
+    ports = (SlicePort("http", 8080),)
+    names = EndpointSlice("shop", "users", "users-a", AddressType.FQDN, ports, entries, weight=3)
+    service = cluster(names).service_as_discovered(Service(kubernetes=USERS))
+    message = translated_cluster("users", service, None, {})
+
+    found = [(zone.locality.zone, one) for zone in message.load_assignment.endpoints for one in zone.lb_endpoints]
+    assert [("a", "a.example.com", 3), ("b", "b.example.com", 3)] == [
+        (zone, one.endpoint.hostname, one.load_balancing_weight.value) for zone, one in found
+    ]
+    assert "envoy.clusters.dns" == message.cluster_type.name
 
 
 def test_app_protocol_counts_where_the_file_says_nothing() -> None:

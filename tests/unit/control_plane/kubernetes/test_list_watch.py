@@ -182,12 +182,23 @@ def test_a_failure_keeps_the_place() -> None:
     assert Watch("7", 240) == broken.step()
 
 
-def test_silence_renews_the_watch_at_once() -> None:
-    """A half-open connection shows as silence; the same version is asked for on another connection."""
+def test_silence_leads_to_a_list_at_once() -> None:
+    """A half-open connection, or a cluster that was restored and has not reached the watched version."""
     silent = watching()
     silent.on_silence()
 
-    assert (Watch("7", 240), 0) == (silent.step(), silent.delay_s)
+    assert (FIRST_PAGE, 0) == (silent.step(), silent.delay_s)
+    assert silent.synced
+
+
+@pytest.mark.parametrize("event", [Put(Item("b", "B", "6")), Gone("a", "6"), Bookmark("6")])
+def test_versions_that_go_back_lead_to_a_list(event: Put[str] | Gone | Bookmark) -> None:
+    """The cluster was restored from a backup: what is known is of another history."""
+    restored = watching()
+
+    assert restored.on_event(event) is None
+    assert restored.failure is not None
+    assert (FIRST_PAGE, 0) == (restored.step(), restored.delay_s)
 
 
 def test_a_failure_shows_until_the_server_accepts_a_watch() -> None:
