@@ -8,6 +8,8 @@ from policy.authz import ClaimHeader
 from policy.claims import Claims, claim_at, header_text
 from policy.jwks import digest
 
+_NO_HEADERS: frozenset[str] = frozenset()
+
 
 class Identity(NamedTuple):
     """One verified credential, or several of one request joined. Never changed, shared by all requests of a token."""
@@ -113,7 +115,7 @@ def _encoded(
         headers=headers,
         limit_user=limit_user,
         opaque=opaque,
-        header_names=frozenset([name for name, _ in headers]),
-        header_fields=wire.request_headers(headers),
+        header_names=frozenset([name for name, _ in headers]) if headers else _NO_HEADERS,
+        header_fields=wire.request_headers(headers) if headers else b"",
         metadata_fields=metadata,
     )

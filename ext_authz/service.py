@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ext_authz.audit import AuditLog
@@ -92,6 +93,7 @@ class Authorization:
         started_ns = self._monotonic_ns()
         span = self._tracing.of_call(_CHECK, call) if self._tracing.is_on else None
         request: Request | None = None
+        loaded: LoadedPolicy | None = None
         try:
             request = parse(message)
             loaded = self._policies.get(request.policy)
@@ -103,7 +105,7 @@ class Authorization:
             decision = decide(loaded.policy, request, now, self._authenticator, self._limiter, self._nonces.local)
             reason, answer = self._answer(decision, request, loaded, _trace_id(span))
         except Exception:
-            reason, answer = self._failed(request)
+            reason, answer = self._failed(request, loaded, span)
         return self._counted(reason, answer, request, started_ns, span)
 
     def _waits(self, policy: Policy) -> bool:
@@ -151,11 +153,9 @@ class Authorization:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            reason, answer = self._answer(
-                outcome, request, loaded, span.identity.trace_id if span is not None else None
-            )
+            reason, answer = self._answer(outcome, request, loaded, _trace_id(span))
         except Exception:
-            reason, answer = self._failed(request)
+            reason, answer = self._failed(request, loaded, span)
         return self._counted(reason, answer, request, started_ns, span)
 
     def _answer(
@@ -170,11 +170,15 @@ class Authorization:
             self._metrics.count_would_deny(request.route, decision.would_deny.reason.label)
         return "ok", loaded.replies.allowed(decision, request)
 
-    def _failed(self, request: Request | None) -> tuple[str, bytes]:
-        """A fault of ours, inside its `except`: logged, counted, denied."""
+    def _failed(self, request: Request | None, loaded: LoadedPolicy | None, span: Span | None) -> tuple[str, bytes]:
+        """A fault of ours, inside its `except`: logged, counted, denied; in shadow mode nobody is denied."""
         self._log.exception("check_failed", route=request.route if request is not None else None)
         self._metrics.internal_errors.inc()
-        return Reason.INTERNAL.label, denied(Deny(Reason.INTERNAL), request)
+        denial = Deny(Reason.INTERNAL)
+        if request is not None and loaded is not None and loaded.policy.shadow:
+            with suppress(Exception):
+                return self._answer(Allow(None, None, (), denial), request, loaded, _trace_id(span))
+        return denial.reason.label, denied(denial, request)
 
     def _counted(
         self, reason: str, answer: bytes, request: Request | None, started_ns: int, span: Span | None

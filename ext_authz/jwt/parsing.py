@@ -5,7 +5,6 @@ stray bits, JSON objects without duplicate names, numbers that are finite, text 
 """
 
 import json
-import re
 from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,7 +20,8 @@ MAX_KID_CHARACTERS = 256
 _SHORT_HEADER = 512
 """Longer ones are not worth remembering: what a client sends does not decide how much memory it takes."""
 
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 class UnverifiedToken(NamedTuple):
@@ -38,20 +38,19 @@ def parse_token(text: str) -> UnverifiedToken:
     """Raises CredentialError(MALFORMED_TOKEN) for whatever is not exactly a signed JWT."""
     if len(text) > MAX_TOKEN_BYTES:
         raise CredentialError(Reason.MALFORMED_TOKEN)
-    match = _COMPACT.fullmatch(text)
-    if match is None:
+    octets = text.encode()
+    if octets.translate(None, _BASE64URL) != b"..":
         raise CredentialError(Reason.MALFORMED_TOKEN)
-    algorithm, kid = _known_header(match[1]) if len(match[1]) <= _SHORT_HEADER else _header(match[1])
+    header, payload, signature = octets.split(b".")
+    if not (header and payload and signature):
+        raise CredentialError(Reason.MALFORMED_TOKEN)
+    algorithm, kid = _known_header(header) if len(header) <= _SHORT_HEADER else _header(header)
     return UnverifiedToken(
-        algorithm=algorithm,
-        kid=kid,
-        claims=_object(_decoded(match[2])),
-        signing_input=text[: match.end(2)].encode(),
-        signature=_decoded(match[3]),
+        algorithm, kid, _object(_decoded(payload)), octets[: -1 - len(signature)], _decoded(signature)
     )
 
 
-def _header(segment: str) -> tuple[str, str | None]:
+def _header(segment: bytes) -> tuple[str, str | None]:
     header = _object(_decoded(segment))
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or not _is_understood(header):
@@ -84,15 +83,15 @@ def _kid(header: Mapping[str, object]) -> str | None:
     return kid
 
 
-def _decoded(segment: str) -> bytes:
+def _decoded(segment: bytes) -> bytes:
     """A segment's bytes; two texts never mean the same bytes (the last character's spare bits have to be 0)."""
     over = len(segment) % 4
-    if over and segment[-1] not in _LAST_CHARACTERS[over]:
+    if over and segment[-1:] not in _LAST_CHARACTERS[over]:
         raise CredentialError(Reason.MALFORMED_TOKEN)
-    return a2b_base64(segment.replace("-", "+").replace("_", "/") + "==")
+    return a2b_base64(segment.translate(_TO_BASE64) + b"==")
 
 
-_LAST_CHARACTERS = ("", "", "AQgw", "AEIMQUYcgkosw048")
+_LAST_CHARACTERS = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
 """Of a segment that is that much longer than a multiple of four characters (RFC 4648 section 3.5)."""
 
 

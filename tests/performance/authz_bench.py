@@ -55,7 +55,7 @@ class Size:
     keys: int
 
 
-FULL = Size(rounds=7, seconds=3, keys=1_000_000)
+FULL = Size(rounds=5, seconds=3, keys=1_000_000)
 QUICK = Size(rounds=1, seconds=1, keys=10_000)
 
 

@@ -165,6 +165,20 @@ async def test_fault_of_ours_is_denied() -> None:
         assert running.metric("gateway_authz_internal_errors_total") == 1
 
 
+async def test_fault_of_ours_in_shadow_mode() -> None:
+    """A policy that only watches refuses nobody, whatever breaks; identity headers of clients do not pass with it."""
+    async with service(FaultyStore(10)) as running:
+        policy = authz_policy("authz-1", rate_limits=[rate_limit()], identity_headers=["x-user"], shadow=True)
+        running.control_plane.publish(snapshot(policy))
+        await eventually(lambda: running.policies.get("authz-1") is not None)
+        answer = await check(running.address, check_request({"x-user": "root"}, policy="authz-1"))
+
+        assert (200, "internal") == (answer.status, answer.metadata["shadow_reason"])
+        assert "x-user" in answer.removed
+        assert 1 == running.metric("gateway_authz_internal_errors_total")
+        assert 1 == running.metric("gateway_authz_shadow_denials_total", route="users", reason="internal")
+
+
 async def test_bad_policy_is_refused_and_good_ones_stay() -> None:
     """A policy that does not compile is NACKed; what was in force stays in force."""
     async with service() as running:
