@@ -3,7 +3,8 @@
 `extra_resources/*.yaml` goes to every gateway of that folder, `extra_resources/GATEWAY/*.yaml` to one. A file has the
 form of Envoy's own file subscriptions: `resources:` and a list of messages with `@type`, which are TypedExtensionConfig
 (ECDS), Runtime (RTDS) or VirtualHost (VHDS, delta only). An entry may be wrapped in
-`envoy.service.discovery.v3.Resource` to give it another name: a VirtualHost is asked for as ROUTE_CONFIGURATION/NAME.
+`envoy.service.discovery.v3.Resource` to give it another name (a VirtualHost is asked for as ROUTE_CONFIGURATION/NAME)
+or a `ttl`, after which Envoy forgets it unless heartbeats come.
 """
 
 import importlib
@@ -27,6 +28,8 @@ from control_plane.validation.field_rules import FieldRules
 FOLDER = "extra_resources"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
 _NAMED = (extension_pb2.TypedExtensionConfig, rtds_pb2.Runtime, route_components_pb2.VirtualHost)
+_LEAST_TTL_S = 10.0
+"""A heartbeat may wait for the answer to an earlier response, up to 5 s."""
 _PACKAGES = ("envoy.", "udpa.", "xds.")
 
 
@@ -89,11 +92,12 @@ def _resource(entry: object, rules: FieldRules) -> Resource:
     if not isinstance(type_url, str):
         raise ValueError("a text @type is wanted")
     message = from_plain({key: value for key, value in entry.items() if key != "@type"}, message_named(_bare(type_url)))
-    name = ""
+    name, ttl_s = "", 0.0
     if isinstance(message, discovery_pb2.Resource):
         name, inner = message.name, message_named(message.resource.TypeName())
-        if message.HasField("ttl") or message.aliases:
-            raise ValueError("ttl and aliases are not supported")
+        if message.aliases:
+            raise ValueError("aliases are not supported")
+        ttl_s = _ttl_s(message)
         message.resource.Unpack(inner)
         message = inner
     served = PREFIX + message.DESCRIPTOR.full_name
@@ -104,7 +108,16 @@ def _resource(entry: object, rules: FieldRules) -> Resource:
     name = name or _own_name(message)
     if not name:
         raise ValueError("it has no name")
-    return Resource.of(name, message)
+    resource = Resource.of(name, message)
+    return resource.with_ttl(ttl_s) if ttl_s else resource
+
+
+def _ttl_s(wrapper: discovery_pb2.Resource) -> float:
+    """Raises ValueError."""
+    ttl_s = wrapper.ttl.ToTimedelta().total_seconds() if wrapper.HasField("ttl") else 0.0
+    if wrapper.HasField("ttl") and ttl_s < _LEAST_TTL_S:
+        raise ValueError(f"ttl: {ttl_s:g}s is too short (at least {_LEAST_TTL_S:g}s)")
+    return ttl_s
 
 
 def _own_name(message: Message) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from google.protobuf.message import Message
@@ -25,6 +25,8 @@ class Resource:
     """Hash of the body: equal content has an equal version on every replica."""
     kinds: frozenset[NodeKind] = ENVOYS
     """Which kinds of node may receive it."""
+    ttl_s: float = 0.0
+    """A client forgets it when it has not heard of it for so long; 0: never."""
 
     @classmethod
     def of(cls, name: str, message: Message, kinds: frozenset[NodeKind] = ENVOYS) -> "Resource":
@@ -39,6 +41,11 @@ class Resource:
     def of_body(cls, type_url: str, name: str, body: bytes, kinds: frozenset[NodeKind] = ENVOYS) -> "Resource":
         """Of a message that is serialised (deterministically) already."""
         return cls(type_url, name, body, hashlib.sha256(body).hexdigest()[:16], kinds)
+
+    def with_ttl(self, ttl_s: float) -> "Resource":
+        """The same with a time to live, which is part of the version."""
+        version = hashlib.sha256(f"{self.version} {ttl_s}".encode()).hexdigest()[:16]
+        return replace(self, ttl_s=ttl_s, version=version)
 
     def __repr__(self) -> str:
         """Without the body: it may be a secret."""

@@ -85,5 +85,10 @@ class DeltaSubscription(Subscription):
         names = tuple(resource.name for resource in changed)
         return Push(self.type_url, fresh, version, payload, names, tuple(removed))
 
+    def _alive(self, resources: list[Resource], nonce: str) -> Push:
+        version = set_version(resources)
+        payload = delta_discovery_response(self.type_url, version, nonce, resources, (), alive=True)
+        return Push(self.type_url, nonce, version, payload, (), ())
+
     def _announces_removal(self, name: str) -> bool:
         return name in self._known

@@ -14,6 +14,8 @@ from control_plane.xds.session import Node
 from control_plane.xds.sotw import SotwSubscription
 from control_plane.xds.subscription import Answer, Subscription
 
+_WRAPPERS = "xds.config.resource-in-sotw"
+"""A client feature that Envoy names."""
 _TYPES = frozenset(DELIVERY_ORDER) | EXTRA | UNSERVED
 
 
@@ -137,6 +139,7 @@ def _node(node: base_pb2.Node) -> Node:
         cluster=node.cluster,
         kind=NodeKind.of(node.user_agent_name),
         version=node.user_agent_version or (number if node.HasField("user_agent_build_version") else ""),
+        takes_wrappers=_WRAPPERS in node.client_features,
     )
 
 

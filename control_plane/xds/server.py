@@ -6,7 +6,7 @@ Who may connect and when is decided here, for all methods alike; `stream.py` is 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from control_plane.resource_types import (
     VIRTUAL_HOST,
     NodeKind,
 )
+from control_plane.snapshot import Resource
 from control_plane.translate.proxyless import for_grpc
 from control_plane.translate.sources import with_own_streams
 from control_plane.xds.access import STATUS, Access, Grant, NotAllowedError, Presented, UnauthenticatedError
@@ -239,7 +240,10 @@ class XdsServer:
     def _rendition(self, node: Node, variant: Variant, type_url: str | None) -> Rendition | None:
         if node.kind is NodeKind.GRPC:
             return self._for_grpc
-        return self._own_streams[variant.name] if type_url is not None else None
+        own = self._own_streams[variant.name] if type_url is not None else None
+        if variant.name != SotwVariant.name or node.takes_wrappers:
+            return own
+        return lambda resource: _without_ttl(own(resource) if own is not None else resource)
 
     def _leave(self, client: Client) -> None:
         if client.is_connected:
@@ -249,6 +253,10 @@ class XdsServer:
                 clients.remove(client)
                 if not clients:
                     del self._sessions[key]
+
+
+def _without_ttl(resource: Resource) -> Resource:
+    return replace(resource, ttl_s=0.0) if resource.ttl_s else resource
 
 
 def presented(context: Context) -> Presented:

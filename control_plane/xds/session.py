@@ -60,6 +60,8 @@ class Node:
     kind: NodeKind
     version: str = ""
     """Of its program, as far as it tells."""
+    takes_wrappers: bool = False
+    """Also in state-of-the-world responses: a time to live stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +221,19 @@ class Session:
             subscription = self.subscriptions.get(type_url)
             if subscription is None or self._must_wait(subscription, now):
                 continue
-            push = subscription.respond(self._view(type_url), now=now, nonce=lambda: str(next(self._nonces)))
+            push = subscription.respond(self._view(type_url), now=now, nonce=self._nonce)
             if push is not None:
                 self._blocked_since.pop(type_url, None)
                 self._send_again(push)
                 return push
+            if (push := subscription.heartbeat(self._view(type_url), now=now, nonce=self._nonce)) is not None:
+                return push
+            if (beat := subscription.next_beat()) is not None:
+                self._deadlines.append(beat)
         return None
+
+    def _nonce(self) -> str:
+        return str(next(self._nonces))
 
     def deadline(self) -> float | None:
         """When `take`, which returned None, may have something without any event in between."""
@@ -258,7 +267,7 @@ class Session:
         view = self._view(type_url)
         if subscription.awaits_answer(now):
             due = subscription.answer_due()
-            if due is not None and subscription.has_changes(view):
+            if due is not None and (subscription.next_beat() is not None or subscription.has_changes(view)):
                 self._deadlines.append(due)
             return True
         if self.node.kind is not NodeKind.ENVOY or type_url not in (LISTENER, ROUTE_CONFIGURATION):

@@ -84,6 +84,11 @@ class SotwSubscription(Subscription):
         names = tuple(resource.name for resource in changed)
         return Push(self.type_url, self._last_nonce, version, payload, names, tuple(removed))
 
+    def _alive(self, resources: list[Resource], nonce: str) -> Push:
+        self._last_nonce = nonce
+        payload = discovery_response(self.type_url, self.version_acked, nonce, resources, alive=True)
+        return Push(self.type_url, nonce, self.version_acked, payload, (), ())
+
     def _everything(self, view: View) -> list[Resource]:
         """The full set, with the last good content of what must not be sent."""
         names = view.names() if self.interest.wildcard else sorted(self.interest.names)

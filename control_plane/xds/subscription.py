@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from control_plane.resource_types import EXTRA
 from control_plane.snapshot import Resource, ResourceMap
 from control_plane.xds.known import Known, Names
 from control_plane.xds.quarantine import Quarantine
@@ -91,6 +92,8 @@ class Interest:
         return self.wildcard or name in self.names
 
 
+_BEATS_AFTER = 1 / 3
+"""Of a time to live: a heartbeat may be late or lost."""
 UNKNOWN = "?"
 """The version of what a client may or may not have: it differs from every other."""
 
@@ -115,6 +118,8 @@ class Subscription(ABC):
         """What the client had before the responses that it has not acknowledged."""
         self._unknown = Resource(type_url, "", b"", UNKNOWN)
         self._answer_s = answer_s
+        self._beats: dict[str, float] = {}
+        """When a resource with a time to live has to be heard of next."""
         self._dirty: set[str] = set()
         self._all_dirty = True
         self._must_answer = False
@@ -193,6 +198,28 @@ class Subscription(ABC):
             self._note_sent(push, {resource.name: resource.version for resource in changed}, now)
         return push
 
+    def heartbeat(self, view: View, *, now: float, nonce: Callable[[], str]) -> Push | None:
+        """The response that keeps resources with a time to live alive, if one is due; calling it counts as sending it.
+
+        The caller has asked `awaits_answer` and `respond` before.
+        """
+        if self.type_url not in EXTRA:
+            return None  # no others have one
+        found = (view.get(name) for name in self._wanted(view))
+        held = [one for one in found if one is not None and one.ttl_s and self.has_acknowledged(one.name, one.version)]
+        self._beats = {one.name: self._beats.get(one.name, now + one.ttl_s * _BEATS_AFTER) for one in held}
+        due = [one for one in held if self._beats[one.name] <= now]
+        if not due:
+            return None
+        self._beats.update((one.name, now + one.ttl_s * _BEATS_AFTER) for one in due)
+        push = self._alive(due, nonce())
+        self.outstanding = Outstanding(push.nonce, push.version, now, {}, frozenset())
+        return push
+
+    def next_beat(self) -> float | None:
+        """When `heartbeat`, which returned None, has something to send."""
+        return min(self._beats.values(), default=None)
+
     def version_known(self, name: str) -> str | None:
         """The version that the client was sent or said that it has; UNKNOWN if it has to be sent in any case."""
         resource = self._known.get(name)
@@ -205,6 +232,10 @@ class Subscription(ABC):
     @abstractmethod
     def _push(self, view: View, changed: list[Resource], removed: list[str], nonce: Callable[[], str]) -> Push | None:
         """Build the response and count its content as known."""
+
+    @abstractmethod
+    def _alive(self, resources: list[Resource], nonce: str) -> Push:
+        """A response that says of these only that they are still there."""
 
     @abstractmethod
     def _announces_removal(self, name: str) -> bool:

@@ -7,6 +7,9 @@ encode each resource again for each stream.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2
+
 from control_plane.encoding import length_delimited_head as _head
 from control_plane.snapshot import Resource
 
@@ -18,14 +21,27 @@ _NONCE = 0x2A
 _REMOVED_RESOURCES = 0x32
 _RESOURCE_VERSION, _RESOURCE_ANY, _RESOURCE_NAME = 0x0A, 0x12, 0x1A
 _ANY_TYPE_URL, _ANY_VALUE = 0x0A, 0x12
+_WRAPPER = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 _FEW = 8
 """Responses with at most so many resources are kept for the next streams; they are small."""
 
 
-def discovery_response(type_url: str, version: str, nonce: str, resources: Iterable[Resource]) -> bytes:
-    """A DiscoveryResponse."""
+def discovery_response(
+    type_url: str, version: str, nonce: str, resources: Iterable[Resource], *, alive: bool = False
+) -> bytes:
+    """A DiscoveryResponse.
+
+    Args:
+        alive: a heartbeat: the client has these resources in this version, their content is left out.
+    """
     parts = [_text(_VERSION_INFO, version)]
     for resource in resources:
+        if resource.ttl_s:
+            wrapper = _with_ttl(resource, version, alive=alive)
+            packed = any_pb2.Any(type_url=_WRAPPER, value=wrapper.SerializeToString(deterministic=True))
+            body = packed.SerializeToString(deterministic=True)
+            parts += (_head(_RESOURCES, len(body)), body)
+            continue
         head = _any_head(resource)
         parts += (_head(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
     parts += (_text(_TYPE_URL, type_url), _text(_NONCE, nonce))
@@ -33,18 +49,30 @@ def discovery_response(type_url: str, version: str, nonce: str, resources: Itera
 
 
 def delta_discovery_response(
-    type_url: str, version: str, nonce: str, resources: Sequence[Resource], removed: Sequence[str]
+    type_url: str,
+    version: str,
+    nonce: str,
+    resources: Sequence[Resource],
+    removed: Sequence[str],
+    *,
+    alive: bool = False,
 ) -> bytes:
-    """A DeltaDiscoveryResponse."""
+    """A DeltaDiscoveryResponse; `alive` as in `discovery_response`."""
     build = _delta_content if len(resources) + len(removed) <= _FEW else _delta_content.__wrapped__
-    return build(type_url, version, tuple(resources), tuple(removed)) + _text(_NONCE, nonce)
+    return build(type_url, version, tuple(resources), tuple(removed), alive) + _text(_NONCE, nonce)
 
 
 @lru_cache(maxsize=16)
-def _delta_content(type_url: str, version: str, resources: tuple[Resource, ...], removed: tuple[str, ...]) -> bytes:
+def _delta_content(
+    type_url: str, version: str, resources: tuple[Resource, ...], removed: tuple[str, ...], alive: bool
+) -> bytes:
     """All but the nonce: a change goes to many streams at about the same time."""
     parts = [_text(_VERSION_INFO, version)]
     for resource in resources:
+        if resource.ttl_s:
+            body = _with_ttl(resource, resource.version, alive=alive).SerializeToString(deterministic=True)
+            parts += (_head(_RESOURCES, len(body)), body)
+            continue
         any_head = _any_head(resource)
         any_length = len(any_head) + len(resource.body)
         head = b"".join(
@@ -59,6 +87,15 @@ def _delta_content(type_url: str, version: str, resources: tuple[Resource, ...],
     parts.append(_text(_TYPE_URL, type_url))
     parts += (_text(_REMOVED_RESOURCES, name) for name in removed)
     return b"".join(parts)
+
+
+def _with_ttl(resource: Resource, version: str, *, alive: bool) -> discovery_pb2.Resource:
+    """They are few, so the classes make them. State of the world: Envoy compares with the version of the response."""
+    wrapper = discovery_pb2.Resource(name=resource.name, version=version)
+    wrapper.ttl.FromNanoseconds(round(resource.ttl_s * 1e9))
+    if not alive:
+        wrapper.resource.type_url, wrapper.resource.value = resource.type_url, resource.body
+    return wrapper
 
 
 def _any_head(resource: Resource) -> bytes:

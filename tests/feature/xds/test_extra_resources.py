@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from envoy.service.discovery.v3 import discovery_pb2
 
 from control_plane.config_file import DiskFiles, Recording
 from control_plane.extra_resources import ExtraResourceError, extra_resources
 from control_plane.resource_types import EXTENSION_CONFIG, EXTRA, RUNTIME, VIRTUAL_HOST
 from control_plane.snapshot import Resource
 from control_plane.validation.field_rules import FieldRules
-from tests.feature.xds.probe import channel, delta, sotw
+from tests.feature.xds.probe import channel, delta, node, sotw
 from tests.feature.xds.serving import Serving
 
 GOOD = """
@@ -61,6 +62,42 @@ async def test_ecds_rtds_and_vhds_are_served(xds: Serving, read: Write) -> None:
         assert EXTENSION_CONFIG == (await extensions.receive()).resources[0].type_url
         assert ["public/api"] == [one.name for one in (await hosts.receive()).resources]
         assert ["rt"] == [one.name for one in (await aggregated.receive()).resources]
+
+
+TTL = """
+resources:
+  - "@type": type.googleapis.com/envoy.service.discovery.v3.Resource
+    name: rt
+    ttl: {ttl}
+    resource: {{"@type": type.googleapis.com/envoy.service.runtime.v3.Runtime, name: rt, layer: {{a: 1}}}}
+"""
+
+
+async def test_a_ttl_is_served_to_who_takes_it(xds: Serving, read: Write) -> None:
+    """Incremental: always; state of the world: in a wrapper, if the client says that it takes wrappers."""
+    xds.publish(*read(all=TTL.format(ttl="60s")))
+    wrapper = discovery_pb2.Resource()
+    async with channel(xds.address) as opened:
+        incremental = delta(opened)
+        await incremental.subscribe(RUNTIME, "rt")
+        (one,) = (await incremental.receive()).resources
+        assert 60 == one.ttl.seconds
+        plain = sotw(opened)
+        await plain.subscribe(RUNTIME, "rt")
+        assert RUNTIME == (await plain.receive()).resources[0].type_url
+        sender = node()
+        sender.client_features.append("xds.config.resource-in-sotw")
+        knowing = sotw(opened, sender)
+        await knowing.subscribe(RUNTIME, "rt")
+        assert (await knowing.receive()).resources[0].Unpack(wrapper)
+
+    assert ("rt", 60) == (wrapper.name, wrapper.ttl.seconds)
+
+
+def test_a_short_ttl_is_refused(read: Write) -> None:
+    """A heartbeat may be 5 s late."""
+    with pytest.raises(ExtraResourceError, match="ttl: 9s is too short \\(at least 10s\\)"):
+        read(all=TTL.format(ttl="9s"))
 
 
 def test_all_types_are_read(read: Write) -> None:
