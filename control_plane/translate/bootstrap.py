@@ -131,7 +131,8 @@ def static_bootstrap(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
 
 def _common(settings: BootstrapSettings) -> bootstrap_pb2.Bootstrap:
     message = bootstrap_pb2.Bootstrap(
-        node=base_pb2.Node(id=settings.node_id, cluster=settings.name),
+        # So that state-of-the-world responses may say for how long a resource lives; Envoy can do it and does not say.
+        node=base_pb2.Node(id=settings.node_id, cluster=settings.name, client_features=["xds.config.resource-in-sotw"]),
         admin=bootstrap_pb2.Admin(
             address=address(settings.admin_address, settings.admin_port), ignore_global_conn_limit=True
         ),

@@ -26,18 +26,12 @@ _FEW = 8
 """Responses with at most so many resources are kept for the next streams; they are small."""
 
 
-def discovery_response(
-    type_url: str, version: str, nonce: str, resources: Iterable[Resource], *, alive: bool = False
-) -> bytes:
-    """A DiscoveryResponse.
-
-    Args:
-        alive: a heartbeat: the client has these resources in this version, their content is left out.
-    """
+def discovery_response(type_url: str, version: str, nonce: str, resources: Iterable[Resource]) -> bytes:
+    """A DiscoveryResponse."""
     parts = [_text(_VERSION_INFO, version)]
     for resource in resources:
         if resource.ttl_s:
-            wrapper = _with_ttl(resource, version, alive=alive)
+            wrapper = _with_ttl(resource, version, alive=False)
             packed = any_pb2.Any(type_url=_WRAPPER, value=wrapper.SerializeToString(deterministic=True))
             body = packed.SerializeToString(deterministic=True)
             parts += (_head(_RESOURCES, len(body)), body)
@@ -57,7 +51,11 @@ def delta_discovery_response(
     *,
     alive: bool = False,
 ) -> bytes:
-    """A DeltaDiscoveryResponse; `alive` as in `discovery_response`."""
+    """A DeltaDiscoveryResponse.
+
+    Args:
+        alive: a heartbeat: the client has these resources in these versions, their content is left out.
+    """
     build = _delta_content if len(resources) + len(removed) <= _FEW else _delta_content.__wrapped__
     return build(type_url, version, tuple(resources), tuple(removed), alive) + _text(_NONCE, nonce)
 
@@ -90,7 +88,7 @@ def _delta_content(
 
 
 def _with_ttl(resource: Resource, version: str, *, alive: bool) -> discovery_pb2.Resource:
-    """They are few, so the classes make them. State of the world: Envoy compares with the version of the response."""
+    """They are few, so the classes make them."""
     wrapper = discovery_pb2.Resource(name=resource.name, version=version)
     wrapper.ttl.FromNanoseconds(round(resource.ttl_s * 1e9))
     if not alive:
