@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ from aiohttp import web
 from control_plane.envoy_binary import find_envoy
 from tests.e2e.stack import GATEWAYCTL
 from tests.kubernetes.api_server import ApiServer
+from tests.kubernetes.certificates import KeyPair, key_pair
 from tests.kubernetes.cluster import CORE, SLICES, Namespace, endpoint_slice, namespace
 from tests.kubernetes.process import Process, control_plane
 from tests.ports import free_ports
@@ -180,6 +182,46 @@ async def test_a_service_may_turn_into_an_external_name(gateway: Gateway) -> Non
     await shop.delete(CORE, "services", "users")
     await gateway.until_hosts(lambda hosts: list(hosts) == ["10.1.0.1"])
     assert [] == await gateway.refusals()
+
+
+async def test_a_renewed_secret_is_served_without_a_dropped_connection(gateway: Gateway) -> None:
+    """A TLS listener comes with an edit of the ConfigMap; its Secret is renewed while a connection is open."""
+    shop, port = gateway.shop, free_ports(1)
+    first, second = key_pair("a.example.com"), key_pair("b.example.com")
+    await shop.create(CORE, "secrets", {"metadata": {"name": "cert"}, "type": "kubernetes.io/tls", "data": first.data})
+    secure = f"{{name: secure, address: 127.0.0.1, port: {port}, tls: {{kubernetes_secret: {shop.name}/cert}}}}"
+    text = CONFIG.replace("PORT", str(gateway.port)).replace("NAMESPACE", shop.name)
+    text = text.replace("}]\nservices", f"}}, {secure}]\nservices").replace(
+        "service: users, auth", "service: users, listeners: [public, secure], auth"
+    )
+    await shop.patch(CORE, "configmaps", "gateway", {"data": {"gateway.yaml": text}})
+    reader, writer = await until_certificate(port, first)
+
+    await shop.patch(CORE, "secrets", "cert", {"data": second.data})
+    _, fresh = await until_certificate(port, second)
+    writer.write(b"GET /users HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # of a service without endpoints, but an answer
+
+    for one in (writer, fresh):
+        one.close()
+    assert [] == await gateway.refusals()
+
+
+async def until_certificate(port: int, pair: KeyPair) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the server has shown this certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            if ssl.DER_cert_to_PEM_cert(shown) == pair.certificate.decode():
+                return reader, writer
+            writer.close()
 
 
 @asynccontextmanager
