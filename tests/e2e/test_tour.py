@@ -51,8 +51,10 @@ def ports_of(stack: Stack) -> dict[int, int]:
     )
 
 
-def executed(tour: list[Step], folder: Path, variables: dict[str, str]) -> list[str]:
-    """What is not as shown, after all commands in one shell."""
+def executed(tour: list[Step], folder: Path, variables: dict[str, str], http: int, config: Path) -> list[str]:
+    """What is not as shown, after all commands in one shell. An edit is waited for, instead of two seconds."""
+    served = f"{sys.executable} -m tests.e2e.served {http} {config}"
+    tour = [Step(step.command.replace("; sleep 2", f"; {served}"), step.expected) for step in tour]
     shell = subprocess.run(
         ("bash", "-m", "-c", script([step.command for step in tour])),
         cwd=folder,
@@ -84,7 +86,8 @@ def like_the_checkout(folder: Path) -> Path:
 
 def test_every_step_of_the_tour_prints_what_the_readme_shows(stack: Stack) -> None:
     """In the order of the README."""
-    found = executed(adapted_steps(README, ports_of(stack), stack.config), CHECKOUT, stack.variables())
+    tour = adapted_steps(README, ports_of(stack), stack.config)
+    found = executed(tour, CHECKOUT, stack.variables(), stack.ports.http, stack.config)
 
     assert not found, "\n".join(found)
 
@@ -101,7 +104,8 @@ def test_every_command_of_a_page_prints_what_it_shows(stack: Stack, page: Path, 
         "GATEWAY_ANALYTICS_SERVER": f"http://127.0.0.1:{ports.analytics_http}",
     }
     try:
-        found = executed(adapted_steps(page, ports_of(stack), stack.config), like_the_checkout(tmp_path), variables)
+        tour = adapted_steps(page, ports_of(stack), stack.config)
+        found = executed(tour, like_the_checkout(tmp_path), variables, ports.http, stack.config)
         assert not found, "\n".join(found)
         assert before == stack.config.read_text()
     finally:
@@ -124,7 +128,7 @@ def test_the_first_steps_print_what_they_show(tmp_path: Path) -> None:
         for step in adapted_steps(FIRST_STEPS, {})
     ]
     try:
-        found = executed(tour, like_the_checkout(folder), variables)
+        found = executed(tour, like_the_checkout(folder), variables, ports.http, folder / "gateway.yaml")
         assert not found, "\n".join(found)
     finally:
         subprocess.run([f"{BIN}/gatewayctl", "down"], cwd=folder, env=variables, capture_output=True, check=False)
