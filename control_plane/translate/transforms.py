@@ -82,7 +82,7 @@ def _validation(
     content = openapi_json(materials[validation.openapi])
     name = digest(content)
     if all(each.name != name for each in policy.openapi):
-        policy.openapi.add(name=name, content=content)
+        policy.openapi.add(name=name, content=content.decode())
     return processing_pb2.Validation(
         document=name,
         base_path=validation.base_path or "",
@@ -142,14 +142,15 @@ def _operation(step: BodyStep) -> processing_pb2.BodyOperation:
             return operation(rename=processing_pb2.RenameFields(fields=renames))
         case SetBody():
             values = [
-                processing_pb2.SetField(path=path, value=orjson.dumps(value)) for path, value in step.fields.items()
+                processing_pb2.SetField(path=path, value=orjson.dumps(value).decode())
+                for path, value in step.fields.items()
             ]
             return operation(set=processing_pb2.SetFields(fields=values))
         case JsonPatchBody():
             patch = orjson.dumps([_patch_operation(each) for each in step.operations])
-            return operation(json_patch=processing_pb2.JsonPatch(operations=patch))
+            return operation(json_patch=processing_pb2.JsonPatch(operations=patch.decode()))
         case MergePatchBody():
-            return operation(merge_patch=processing_pb2.MergePatch(patch=orjson.dumps(step.patch)))
+            return operation(merge_patch=processing_pb2.MergePatch(patch=orjson.dumps(step.patch).decode()))
         case ConvertBody():
             return operation(convert=_convert(step))
         case GraphQlBody():

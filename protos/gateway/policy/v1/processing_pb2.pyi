@@ -154,8 +154,8 @@ class OpenApiDocument(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     name: str
-    content: bytes
-    def __init__(self, name: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+    content: str
+    def __init__(self, name: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class BodyOperation(_message.Message):
     __slots__ = ("redact", "set", "remove", "rename", "json_patch", "merge_patch", "convert", "graphql")
@@ -206,20 +206,20 @@ class SetField(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     path: str
-    value: bytes
-    def __init__(self, path: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    value: str
+    def __init__(self, path: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class JsonPatch(_message.Message):
     __slots__ = ("operations",)
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
-    operations: bytes
-    def __init__(self, operations: _Optional[bytes] = ...) -> None: ...
+    operations: str
+    def __init__(self, operations: _Optional[str] = ...) -> None: ...
 
 class MergePatch(_message.Message):
     __slots__ = ("patch",)
     PATCH_FIELD_NUMBER: _ClassVar[int]
-    patch: bytes
-    def __init__(self, patch: _Optional[bytes] = ...) -> None: ...
+    patch: str
+    def __init__(self, patch: _Optional[str] = ...) -> None: ...
 
 class Convert(_message.Message):
     __slots__ = ("to", "xml_root", "csv_formulas")
