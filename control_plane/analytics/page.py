@@ -14,7 +14,7 @@ _STYLE = (
     "h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}"
     "nav{margin:.5rem 0 1rem}nav a,nav b{margin-right:1rem}.soft{color:var(--soft)}.bad{color:var(--bad)}"
     "dl{display:flex;flex-wrap:wrap;gap:1.5rem;margin:1rem 0}dt{color:var(--soft)}dd{margin:0;font-size:1.4rem}"
-    ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%}"
+    ".wide{overflow-x:auto;margin-top:1.2rem}table{border-collapse:collapse;width:100%}"
     "caption{text-align:left;font-weight:600;padding:.3rem 0}"
     "td,th{padding:.25rem .9rem .25rem 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line);"
     "font-variant-numeric:tabular-nums}"

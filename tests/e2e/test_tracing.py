@@ -128,6 +128,11 @@ def test_one_trace_with_right_parents(traced: Traced) -> None:
     assert ("ok", "items") == (check.attributes["gateway.decision"], check.attributes["gateway.route"])
     assert "/items/1" == root.attributes["url.path"]
     assert "s3cr3t" not in str(spans)
+    for span in (check, process):
+        assert {"service.name", "service.version", "service.instance.id"} <= span.resource.keys()
+        assert ("grpc", span.name) == (span.attributes["rpc.system.name"], span.attributes["rpc.method"])
+    assert "edge" == root.resource["service.name"]
+    assert ("GET", "200") == (root.attributes["http.request.method"], root.attributes["http.status_code"])
 
 
 @pytest.mark.xdist_group("tracing")
