@@ -75,6 +75,16 @@ def test_claim_as_header(claim: object, header: str) -> None:
     assert judge.check(check_request(bearer(token(x=claim)))).upstream == {"x-claim": header}
 
 
+def test_claims_that_templates_read_are_told_in_the_metadata() -> None:
+    """As text, nested ones by their path; one that is absent or no line of text is not there."""
+    policy = authz_policy(authentication=any_of(jwt_method()))
+    policy.told_claims.extend(["groups", "missing", "odd", "org.unit", "sub"])
+    answer = Gate(policy).check(check_request(bearer(token(org={"unit": 7}, groups=["a", "b"], odd="a\nb"))))
+    told = {name: value for name, value in answer.metadata.items() if name.startswith("claim:")}
+
+    assert {"claim:sub": "alice", "claim:org.unit": "7", "claim:groups": "a,b"} == told
+
+
 def test_item_with_a_comma() -> None:
     """An item that would pass for two refuses the token."""
     judge = Gate(authz_policy(authentication=any_of(jwt_method(forward_claims={"roles": "x-roles"}))))
