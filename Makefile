@@ -56,6 +56,7 @@ lock: setup ## pins the dependencies of pyproject.toml again
 bench: setup ## measures, and writes docs/performance/
 	@$(python) -m tests.performance.bench
 	@$(python) -m tests.performance.authz_bench
+	@$(python) -m tests.performance.ext_proc_bench
 	@$(python) -m tests.performance.kubernetes_bench
 	@$(python) -m tests.performance.analytics_bench
 	@$(python) -m tests.performance.tracing_bench

@@ -107,6 +107,7 @@ class Serve:
     outcome: Outcome
     not_modified: bool = False
     part: Part | None = None
+    is_head: bool = False
     last = True
 
 

@@ -241,7 +241,8 @@ _METADATA_BYTES = {outcome: _Response(dynamic_metadata=_metadata(outcome)).Seria
 """Fields after one another are one message: these are appended to a serialised ProcessingResponse."""
 
 
-def _with_metadata(message: bytes, outcome: Outcome | None) -> bytes:
+def with_metadata(message: bytes, outcome: Outcome | None) -> bytes:
+    """A ProcessingResponse that also tells the access log what the cache did."""
     return message if outcome is None else message + _METADATA_BYTES[outcome]
 
 
@@ -272,7 +273,7 @@ def _forward(action: Forward) -> bytes:
         message.mode_override.response_header_mode = _Mode.SEND
     if action.wants_body:
         message.mode_override.request_body_mode = _BODY_MODES[BodyMode.WHOLE]
-    return _with_metadata(message.SerializeToString(), action.outcome)
+    return with_metadata(message.SerializeToString(), action.outcome)
 
 
 def _pass_headers(action: PassHeaders) -> bytes:
@@ -285,7 +286,7 @@ def _pass_headers(action: PassHeaders) -> bytes:
         message.mode_override.response_body_mode = _BODY_MODES[action.body]
         # Without them a body with trailers would never seem to end.
         message.mode_override.response_trailer_mode = _Mode.SEND
-    return _with_metadata(message.SerializeToString(), action.outcome)
+    return with_metadata(message.SerializeToString(), action.outcome)
 
 
 def _replace_body(action: ReplaceBody) -> bytes:
@@ -321,9 +322,9 @@ def _refuse(action: Refuse) -> bytes:
     if action.request_id:
         headers.append(("x-request-id", action.request_id))
     head = b"".join(_header_bytes(name, value) for name, value in headers)
-    body = _length_delimited(3, orjson.dumps(problem))
+    body = length_delimited(3, orjson.dumps(problem))
     details = f"ext_proc_{action.name}".encode()
-    return _immediate(action.status, head, body + _length_delimited(5, details), action.outcome)
+    return _immediate(action.status, head, body + length_delimited(5, details), action.outcome)
 
 
 def _serve(action: Serve) -> bytes:
@@ -384,7 +385,7 @@ def _partial(action: Serve, part: Part) -> bytes:
     head = _constant_headers(entry) + _header_bytes(
         "content-range", f"bytes {part.first}-{part.last}/{len(entry.body)}"
     )
-    body = _length_delimited(3, entry.body[part.first : part.last + 1])
+    body = length_delimited(3, entry.body[part.first : part.last + 1])
     return _immediate(206, head + _varying(action), body + _DETAILS, action.outcome)
 
 
@@ -394,17 +395,18 @@ def _immediate(status: int, head: bytes, rest: bytes, outcome: Outcome | None) -
         head: `set_headers` of the header mutation.
         rest: fields 3 to 5 of the ImmediateResponse.
     """
-    content = b"".join((_length_delimited(1, b"\x08" + _varint(status)), _tag(2, len(head)), head, rest))
-    return _with_metadata(_length_delimited(7, content), outcome)
+    content = b"".join((length_delimited(1, b"\x08" + _varint(status)), _tag(2, len(head)), head, rest))
+    return with_metadata(length_delimited(7, content), outcome)
 
 
 def _header_bytes(name: str, value: str) -> bytes:
     """HeaderMutation.set_headers { header { key, raw_value } }, keep_empty_value."""
-    header = _length_delimited(1, name.encode("latin-1")) + _length_delimited(3, value.encode("latin-1"))
-    return _length_delimited(1, _length_delimited(1, header) + b"\x20\x01")
+    header = length_delimited(1, name.encode("latin-1")) + length_delimited(3, value.encode("latin-1"))
+    return length_delimited(1, length_delimited(1, header) + b"\x20\x01")
 
 
-def _length_delimited(number: int, content: bytes) -> bytes:
+def length_delimited(number: int, content: bytes) -> bytes:
+    """One field of a message."""
     return _tag(number, len(content)) + content
 
 
@@ -423,5 +425,5 @@ def _varint(value: int) -> bytes:
     return bytes(octets)
 
 
-_DETAILS = _length_delimited(5, b"ext_proc_cache")
+_DETAILS = length_delimited(5, b"ext_proc_cache")
 """RESPONSE_CODE_DETAILS of what the store answered."""

@@ -14,11 +14,12 @@ import grpc
 
 from ext_proc import messages
 from ext_proc.cache.cache import Cache
-from ext_proc.events import Action, Refuse, Wait
+from ext_proc.events import Action, Refuse, RequestStart, Serve, Wait
 from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics, RouteMetrics
 from ext_proc.policies import PolicyStore
 from ext_proc.sinks import POLICY_TYPE
+from ext_proc.streamed import is_streamed, pieces
 from gateway_runtime.http2.connection import Open
 from gateway_runtime.http2.methods import Stream, Streaming
 from gateway_runtime.telemetry import logger
@@ -124,13 +125,18 @@ class ExternalProcessor:
     ) -> None:
         """Until the last word, or until Envoy ends the stream; read and write cost less than generators do."""
         while (message := await context.read()) is not None:
+            event = messages.read(message, with_identity=with_identity)
             began = time.perf_counter() if exchange.awaits_body else None
-            action = exchange.on(messages.read(message, with_identity=with_identity), self._unix_s())
+            action = exchange.on(event, self._unix_s())
             if began is not None:
                 counts.transform_seconds += time.perf_counter() - began
             if type(action) is Wait:
                 action = await self._waited(exchange, action, context, trace_id)
             if action.last:
+                if type(action) is Serve and type(event) is RequestStart and is_streamed(action):
+                    for piece in pieces(action):
+                        await context.write(piece)
+                    return
                 if type(action) is Refuse and action.problems and action.status >= 500:
                     self._log.warning("response_refused", problems=[f"{p.at}: {p.text}" for p in action.problems[:10]])
                 context.close(messages.write(action))

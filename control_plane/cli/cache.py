@@ -50,7 +50,9 @@ def stats(
         typer.Option(envvar="GATEWAY_PROC_ADMIN", help="Admin address of an ext_proc; again for each worker."),
     ] = None,
 ) -> None:
-    """Shows entries, bytes, hits and misses by route, summed over the named ext_procs.
+    """Shows entries and bytes in memory, and what became of requests, by route, summed over the named ext_procs.
+
+    "shared" are the answers that came from the store which replicas share.
 
     Example: gatewayctl cache stats --ext-proc http://127.0.0.1:9102
     """

@@ -69,7 +69,7 @@ def table_of(servers: Iterable[str]) -> str:
                 if column:
                     row = sums.setdefault(sample.labels["route"], {})
                     row[column] = row.get(column, 0.0) + sample.value
-    columns = ("entries", "bytes", *_OUTCOMES, "evictions")
+    columns = ("entries", "bytes", *_OUTCOMES, "shared", "evictions")
     width = max(map(len, ("route", *sums)))
     lines = [f"{'route':{width}}  " + "  ".join(f"{column:>10}" for column in columns)]
     for route, row in sorted(sums.items()):
@@ -80,6 +80,8 @@ def table_of(servers: Iterable[str]) -> str:
 def _column(name: str, labels: Mapping[str, str]) -> str | None:
     if name == "gateway_cache_requests_total":
         return labels["outcome"]
+    if name == "gateway_cache_fetches_total" and labels["result"] == "hit":
+        return "shared"
     found = {
         "gateway_cache_entries": "entries",
         "gateway_cache_bytes": "bytes",

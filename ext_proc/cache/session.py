@@ -450,7 +450,7 @@ class CacheSession:
             if isinstance(wanted, Unsatisfiable):
                 return self._refuse_range(stored, line)
             part = wanted
-        return Serve(stored, age, line, outcome, not_modified, part)
+        return Serve(stored, age, line, outcome, not_modified, part, headers[":method"] == "HEAD")
 
     def _refuse_range(self, stored: Entry, line: str) -> Refuse:
         return Refuse(

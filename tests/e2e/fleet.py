@@ -118,6 +118,22 @@ class Fleet:
         process.until_ready(f"http://127.0.0.1:{admin}/readyz")
         return port
 
+    def ext_proc(self, xds_port: int, port: int, *flags: str) -> "ExtProc":
+        """Started and ready."""
+        admin = free_port()
+        process = Process(
+            [
+                *(sys.executable, "-m", "ext_proc", "--xds-address", f"127.0.0.1:{xds_port}"),
+                *("--address", f"127.0.0.1:{port}", "--admin-address", f"127.0.0.1:{admin}", "--notice", "0"),
+                *flags,
+            ],
+            self.folder / f"ext_proc-{port}.log",
+        )
+        self.processes.append(process)
+        process.start()
+        process.until_ready(f"http://127.0.0.1:{admin}/readyz")
+        return ExtProc(process, port, admin)
+
     def envoy(
         self,
         xds_port: int,
@@ -192,6 +208,20 @@ class ControlPlane:
     def status(self) -> "Document":
         found: Document = httpx.get(f"{self.http}/api/status").json()
         return found
+
+
+@dataclass
+class ExtProc:
+    """One process of it."""
+
+    process: Process
+    port: int
+    admin_port: int
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels."""
+        lines = httpx.get(f"http://127.0.0.1:{self.admin_port}/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
 @dataclass

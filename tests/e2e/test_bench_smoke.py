@@ -7,7 +7,14 @@ from time import monotonic
 
 import pytest
 
-from tests.performance import analytics_bench, authz_bench, limiter_work, transform_bench, transform_work
+from tests.performance import (
+    analytics_bench,
+    authz_bench,
+    ext_proc_bench,
+    limiter_work,
+    transform_bench,
+    transform_work,
+)
 from tests.performance.cases import CASES, Plan, measure
 from tests.performance.load import Load
 from tests.performance.processes import answer_of
@@ -69,3 +76,16 @@ def test_limits_in_redis_and_in_memory_are_measured() -> None:
     assert all(each.checks_per_s > 0 for each in taken.values())
     assert 0 == taken["memory"].checks_per_round_trip
     assert 1 < taken["redis"].checks_per_round_trip
+
+
+@pytest.mark.redis
+def test_every_goal_of_ext_proc_is_measured() -> None:
+    """Every server answers as its case wants, and every row of the cache has a figure."""
+    size = ext_proc_bench.Size(rounds=1, exchanges=16, concurrent=20, entries=10)
+    rounds = asyncio.run(ext_proc_bench.take(size))
+    rounds.values["hit grpcio"] = rounds.values["hit own"] = rounds.values["passing grpcio"] = [1.0]
+    rounds.values["passing own"] = rounds.values["hit ours"] = [1.0]
+    text = ext_proc_bench.document([("Cache", ext_proc_bench.caching(rounds, size, 200.0))], size)
+
+    assert [1.0] == rounds.values["upstream"]
+    assert 6 == text.count("at most")

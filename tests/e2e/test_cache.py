@@ -200,17 +200,30 @@ async def test_a_body_over_the_limit_passes_untouched(run: Run, chunked: bool) -
     assert 0 == len(it.store)
 
 
-async def test_a_large_response_below_the_limit_is_stored_and_served(run: Run) -> None:
-    """Larger than Envoy's buffer in both directions."""
-    body = b"x" * 3_000_000
+async def test_a_large_response_below_the_limit_is_stored_and_streamed(run: Run) -> None:
+    """Larger than Envoy's buffer in both directions; parts, HEAD and the client's own validator as of a small one."""
+    body = bytes(range(256)) * 12_000
 
     async def large(_request: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, headers=FRESH)
+        return web.Response(body=body, headers={**FRESH, "etag": '"1"', "x-text": "caf\u00e9"})
 
     async with run(policy(max_body_bytes=8 << 20), large) as it:
         answers = [await it.client.get("/a") for _ in range(2)]
+        part = await it.client.get("/a", headers={"range": "bytes=1000-900999"})
+        head = await it.client.head("/a")
+        same = await it.client.get("/a", headers={"if-none-match": '"1"'})
+        await until(lambda: len(it.logged()) == 5)
 
     assert [body, body] == [answer.content for answer in answers]
+    assert [str(len(body))] * 3 == [answer.headers["content-length"] for answer in (*answers, head)]
+    assert (206, body[1000:901_000], f"bytes 1000-900999/{len(body)}") == (
+        part.status_code,
+        part.content,
+        part.headers["content-range"],
+    )
+    assert (200, b"", 304) == (head.status_code, head.content, same.status_code)
+    assert answers[0].headers["x-text"] == answers[1].headers["x-text"]
+    assert ["miss", "hit", "hit", "hit", "hit"] == [line["cache"] for line in it.logged()]
     assert 1 == len(it.service.seen)
 
 

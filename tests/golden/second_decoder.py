@@ -33,7 +33,7 @@ def differences(body: bytes, full_name: str) -> list[str]:
 def compared(ours: Message, body: bytes) -> list[str]:
     """What the second decoder reads from some bytes otherwise than our message says."""
     full_name = ours.DESCRIPTOR.full_name
-    return list(_of_messages(ours, _their_class(full_name).parse(body), full_name))
+    return list(_of_messages(ours, their_class(full_name).parse(body), full_name))
 
 
 def _of_messages(ours: Message, theirs: Anything, path: str) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _of_any(ours: Any, theirs: Anything, path: str) -> Iterator[str]:
     yield from _of_scalars(ours.type_url, theirs.type_url, f"{path}.type_url")
     inner = message_named(ours.TypeName())
     inner.MergeFromString(ours.value)
-    yield from _of_messages(inner, _their_class(ours.TypeName()).parse(theirs.value), f"{path}<{ours.TypeName()}>")
+    yield from _of_messages(inner, their_class(ours.TypeName()).parse(theirs.value), f"{path}<{ours.TypeName()}>")
 
 
 def _of_scalars(ours: object, theirs: object, path: str) -> Iterator[str]:
@@ -110,8 +110,8 @@ def _of_scalars(ours: object, theirs: object, path: str) -> Iterator[str]:
 
 
 @cache
-def _their_class(full_name: str) -> Anything:
-    """Nested messages are called Outer + Inner, and names like RBAC become Rbac."""
+def their_class(full_name: str) -> Anything:
+    """The class of a message. Nested messages are called Outer + Inner, and names like RBAC become Rbac."""
     descriptor = message_named(full_name).DESCRIPTOR
     package: str = descriptor.file.package
     module = importlib.import_module(f"envoy_data_plane.{package}")

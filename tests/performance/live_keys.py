@@ -22,7 +22,7 @@ def growth_mib(keys: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def _resident_kib() -> int:
+def resident_kib() -> int:
     """VmRSS of proc(5)."""
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
@@ -31,11 +31,11 @@ def _resident_kib() -> int:
 def main(keys: int) -> None:
     store = MemoryStore(keys)
     each = limit(rate_limit(count=10, per_s=3600, key=[{"user": True}], before=False))
-    before_kib = _resident_kib()
+    before_kib = resident_kib()
     for number in range(keys):
         store.charge([Charge(each, each.quota, f"ujwt.meetinity\0user-{number:08}")], _START_US + number)
     assert len(store) == keys
-    print((_resident_kib() - before_kib) / 1024)
+    print((resident_kib() - before_kib) / 1024)
 
 
 if __name__ == "__main__":

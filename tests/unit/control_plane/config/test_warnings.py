@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from control_plane.config.not_enforced import Feature
+from control_plane.config.not_enforced import NOT_ENFORCED, Feature
 from tests.unit.control_plane.config.documents import document, loaded, warnings
 
 AUTH = "auth: {any_of: [jwt.main]}"
@@ -81,6 +81,11 @@ def test_not_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
     found = warnings()
 
     assert ["name: not enforced yet: nobody is called so"] == found
+
+
+def test_everything_is_enforced() -> None:
+    """This version acts upon everything that it reads."""
+    assert () == NOT_ENFORCED
 
 
 def test_nonces_of_several_workers() -> None:
