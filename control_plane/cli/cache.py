@@ -64,3 +64,41 @@ def stats(
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None
     typer.echo(table)
+
+
+@cache.command()
+def warm(
+    file: Annotated[str, typer.Argument(help="Paths or URLs, one a line; - is stdin.")],
+    gateway: Annotated[
+        str, typer.Option(envvar="GATEWAY_URL", help="Where the gateway listens.")
+    ] = "http://127.0.0.1:10000",
+    header: Annotated[list[str] | None, typer.Option("-H", "--header", help="'name: value', on each request.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests at a time.")] = 8,
+) -> None:
+    """Asks for each URL of a list once, through the gateway, so that the first clients find it in the cache.
+
+    Says how many were stored, were there already or may not be stored; exits with 1 and names those that failed.
+
+    Example: gatewayctl cache warm popular.txt --gateway https://api.example.com
+    """
+    from control_plane.cli import cache_warming
+    from control_plane.cli.files import CommandLineFiles
+
+    headers = {}
+    for line in header or ():
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise typer.BadParameter(f"{line!r} is no header ('name: value')")
+        headers[name.strip()] = value.strip()
+    try:
+        urls = cache_warming.urls_of(CommandLineFiles().read(file).decode().splitlines(), gateway)
+    except (OSError, ValueError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    results = cache_warming.warm(urls, gateway, headers, concurrency)
+    for result in results:
+        if not result.is_good:
+            typer.echo(f"{result.url}: {result.status or result.cache}", err=True)
+    typer.echo(f"{len(results)} URLs: {cache_warming.summary(results)}")
+    if not all(result.is_good for result in results):
+        raise typer.Exit(1)

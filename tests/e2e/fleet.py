@@ -82,6 +82,7 @@ class Fleet:
     folder: Path
     envoy_binary: str
     processes: list[Process] = field(default_factory=list)
+    ext_procs: list["ExtProc"] = field(default_factory=list)
 
     def control_plane(self, *flags: str, port: int = 0, name: str = "control_plane") -> "ControlPlane":
         """Started and ready.
@@ -132,7 +133,12 @@ class Fleet:
         self.processes.append(process)
         process.start()
         process.until_ready(f"http://127.0.0.1:{admin}/readyz")
-        return ExtProc(process, port, admin)
+        self.ext_procs.append(ExtProc(process, port, admin))
+        return self.ext_procs[-1]
+
+    def running_ext_procs(self) -> list["ExtProc"]:
+        """Those that have not ended."""
+        return [each for each in self.ext_procs if each.process.running and each.process.running.poll() is None]
 
     def envoy(
         self,
