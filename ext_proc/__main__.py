@@ -14,8 +14,9 @@ from ext_proc.cache.memory import MemoryStore
 from ext_proc.cache.single_flight import Flights
 from ext_proc.metrics import Metrics
 from ext_proc.policies import PolicyStore
-from ext_proc.redis_cache import RedisCache, Tuning
+from ext_proc.redis_cache import RedisCache
 from ext_proc.redis_calls import usable_calls
+from ext_proc.redis_queue import Tuning
 from ext_proc.redis_stores import RedisStores
 from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings

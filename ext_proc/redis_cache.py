@@ -7,27 +7,16 @@ a Redis that is away: after failures a breaker is open until the log of purges h
 
 import asyncio
 import random
-import re
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Never, Protocol
 
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-)
-
 from ext_proc.cache import storing
-from ext_proc.cache.bans import Bans, Position
+from ext_proc.cache.bans import START, Bans, Position
 from ext_proc.cache.codec import GarbageError, decoded, encoded
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
@@ -42,9 +31,9 @@ from ext_proc.redis_log import (
     identifier,
     logged,
 )
+from ext_proc.redis_queue import Job, Queue, Tuning
 from ext_proc.redis_scripts import BAN, DROP, END_LEASE, EVERY, INVALIDATE, LOOK_UP, PUT, RENEW, TAG, TAKE_TAGGED, TELL
 from ext_proc.store_metrics import StoreMetrics
-from gateway_runtime.breaker import Breaker
 from gateway_runtime.redis_client import StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
 from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
@@ -56,29 +45,10 @@ _EPOCH_MS = 3_600_000
 _MARK_MS = 86_400_000
 _MOST_TAGGED = 100_000
 _MOST_OWED = 10_000
+_BANS_AT_ONCE = 256
 _CONFIRMED_S = 5.0
 _BEGINNING = 18
 """Octets of an entry that tell it from the one that replaced it: they hold its checksum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What an operator may have reason to change."""
-
-    timeout_s: float = 0.1
-    """Of one call of few octets; requests that wait longer go on without Redis."""
-    lease_s: float = 2.0
-    """When the holder of a lease died, another takes over so much later."""
-    longest_s: float = 86_400.0
-    """Nothing is kept longer in Redis."""
-    jitter: float = 0.1
-    """The largest part of its time that an entry loses, so that what was stored together does not expire together."""
-    calls_at_once: int = 128
-    bytes_at_once: int = 4 << 20
-    most_waiting: int = 8192
-    probe_interval_s: float = 0.25
-    probe_timeout_s: float = 1.0
-    log_block_s: float = 1.0
 
 
 class Memory(Protocol):
@@ -112,14 +82,6 @@ class _Answer:
                 self.wake()
 
 
-@dataclass(slots=True)
-class _Job:
-    operation: str
-    call: Call
-    done: Callable[[Any], None]
-    """With the result; with an exception if it was not done, or nobody knows."""
-
-
 class RedisCache:
     """One Redis, and the part of it under one prefix."""
 
@@ -149,26 +111,24 @@ class RedisCache:
         self._random = unit_random
         self._unix_s = unix_s
         self._log = logger("cache")
-        self._breaker = Breaker()
-        self._breaker.failed(for_certain=True)  # until the log has been read
+        self._queue = Queue(calls, metrics, self._tuning)
+        """Open only when the log has been read."""
         self._bans = Bans(MOST_BANS)
         self._ban_log = Reader(self._prefix + b"{log}:bans", MOST_BANS)
         self._change_log = Reader(self._prefix + b"{log}:changes", MOST_CHANGES)
+        self._followed = ((self._ban_log, self._apply_ban), (self._change_log, self._apply_change))
         self._unconfirmed: dict[str, Purge] = {}
         """Purges that are not seen in the log yet: they hold here all the same."""
         self._owed: dict[str, Purge] = {}
         """Purges and invalidations that Redis has not taken yet."""
-        self._waiting: deque[_Job] = deque()
         self._leases: dict[str, bytes] = {}
         """Keys of the leases of this process, by token."""
         self._tokens = 0
-        self._work = asyncio.Event()
-        self._trouble = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
     def is_up(self) -> bool:
-        return not self._breaker.is_open
+        return self._queue.is_up
 
     @property
     def patience_s(self) -> float:
@@ -185,7 +145,7 @@ class RedisCache:
         return answer
 
     def _look_up(self, place: Place, lease: bool, is_exact: bool, answer: _Answer, may_repeat: bool) -> None:
-        if not self.is_up or len(self._waiting) >= self._tuning.most_waiting:
+        if not self.is_up or len(self._queue) >= self._tuning.most_waiting:
             answer.set(NOTHING)
             return
         token = ""
@@ -198,7 +158,7 @@ class RedisCache:
             token, int(self._tuning.lease_s * 1000), int(self._unix_s()),
         )  # fmt: skip
         done = partial(self._looked_up, place, lease, is_exact, answer, may_repeat, token, self._ban_log.position)
-        self._enqueue(_Job("get", Call(LOOK_UP, keys[:4], arguments), done))
+        self._queue.put(Job("get", Call(LOOK_UP, keys[:4], arguments), done))
 
     def _looked_up(
         self, place: Place, lease: bool, is_exact: bool, answer: _Answer, may_repeat: bool, token: str,
@@ -237,7 +197,7 @@ class RedisCache:
             answer.set(replace(fetched, entry=read[0]))
             return
         (self._metrics.banned if read is not None else self._metrics.garbage).inc()
-        self._enqueue(_Job("drop", Call(DROP, (self._keys(place)[1],), (octets[:_BEGINNING],)), _ignore))
+        self._queue.put(Job("drop", Call(DROP, (self._keys(place)[1],), (octets[:_BEGINNING],)), _ignore))
         if lease and fetched.lease is Lease.NONE and may_repeat:
             self._look_up(place, lease, True, answer, False)
         else:
@@ -279,11 +239,11 @@ class RedisCache:
             fetched.token, fetched.epoch, int(uncacheable_s * 1000),
         )  # fmt: skip
         self._metrics.written_bytes.inc(len(octets))
-        self._enqueue(_Job("put", Call(PUT, keys, arguments), self._was_put))
+        self._queue.put(Job("put", Call(PUT, keys, arguments), self._was_put))
         for tag in entry.tags:
-            self._enqueue(_Job("tag", Call(TAG, (self._tag_key(tag),), (keys[1], lives_ms, _MOST_TAGGED)), _ignore))
+            self._queue.put(Job("tag", Call(TAG, (self._tag_key(tag),), (keys[1], lives_ms, _MOST_TAGGED)), _ignore))
         if replaces:
-            self._enqueue(_Job("tell", self._tell("replaced", place.uri), _ignore))
+            self._queue.put(Job("tell", self._tell("replaced", place.uri), _ignore))
 
     def _was_put(self, result: Any) -> None:
         if isinstance(result, BaseException):
@@ -297,7 +257,7 @@ class RedisCache:
         milliseconds = int(uncacheable_s * 1000)
         mark = f"!{int(failed)}" if milliseconds > 0 else ""
         call = Call(END_LEASE, (self._keys(place)[2],), (fetched.token, mark, milliseconds))
-        self._enqueue(_Job("lease", call, _ignore))
+        self._queue.put(Job("lease", call, _ignore))
 
     def invalidate(self, uri: str) -> None:
         self._do(uri, ByUri(uri))
@@ -324,20 +284,20 @@ class RedisCache:
         done = partial(self._paid, name, what)
         if isinstance(what, ByUri):
             epoch, entries = self._uri_keys(what.uri)
-            self._enqueue(_Job("invalidate", Call(INVALIDATE, (epoch, entries), (_EPOCH_MS,)), done))
+            self._queue.put(Job("invalidate", Call(INVALIDATE, (epoch, entries), (_EPOCH_MS,)), done))
         else:
             mark = self._ban_log.key + b":" + name.encode()
             arguments = (MOST_BANS, *ban_text(what), name, _MARK_MS)
-            self._enqueue(_Job("ban", Call(BAN, (self._ban_log.key, mark), arguments), done))
+            self._queue.put(Job("ban", Call(BAN, (self._ban_log.key, mark), arguments), done))
 
     def _paid(self, name: str, what: Purge, result: Any) -> None:
         if isinstance(result, BaseException):
-            self._trouble.set()
+            self._queue.trouble.set()
             return
         if self._owed.get(name) == what:
             del self._owed[name]
         if isinstance(what, ByUri):
-            self._enqueue(_Job("tell", self._tell("invalidated", what.uri), _ignore))
+            self._queue.put(Job("tell", self._tell("invalidated", what.uri), _ignore))
             return
         asyncio.get_running_loop().call_later(_CONFIRMED_S, self._unconfirmed.pop, name, None)
         if result and isinstance(what, ByTag):
@@ -353,7 +313,7 @@ class RedisCache:
                 self._spawn(self._unlinked(result))
                 self._take_tagged(tag)
 
-        self._enqueue(_Job("untag", Call(TAKE_TAGGED, (self._tag_key(tag),), (1000,)), taken))
+        self._queue.put(Job("untag", Call(TAKE_TAGGED, (self._tag_key(tag),), (1000,)), taken))
 
     async def _unlinked(self, keys: Sequence[bytes]) -> None:
         try:
@@ -390,11 +350,7 @@ class RedisCache:
     def _tell(self, kind: str, uri: str) -> Call:
         return Call(TELL, (self._change_log.key,), (MOST_CHANGES, kind, uri.encode(), self._origin))
 
-    # The wire.
-
-    def _enqueue(self, job: _Job) -> None:
-        self._waiting.append(job)
-        self._work.set()
+    # What runs beside requests.
 
     def _spawn(self, work: Any) -> None:
         assert self._tasks is not None, "the store does not run"
@@ -407,99 +363,27 @@ class RedisCache:
                 self._tasks.create_task(self._watch(), name="redis watch")
                 self._tasks.create_task(self._follow_log(), name="redis log")
                 self._tasks.create_task(self._renew(), name="redis leases")
-                while True:
-                    await self._work.wait()
-                    self._work.clear()
-                    while self._waiting:
-                        await self._send(self._batch())
-                        raise_if_cancelled()
+                await self._queue.carry()
         finally:
-            self._breaker.failed(for_certain=True)  # whoever still holds this store is answered without it
-            self._fail(self._waiting, StoreError("closed"))
+            self._queue.close()  # whoever still holds this store is answered without it
             await self._calls.close()
-
-    def _batch(self) -> list[_Job]:
-        """The next jobs, of at most so many octets; one at least."""
-        batch: list[_Job] = []
-        room = self._tuning.bytes_at_once
-        while self._waiting and len(batch) < self._tuning.calls_at_once and (not batch or room > 0):
-            batch.append(self._waiting.popleft())
-            room -= batch[-1].call.size
-        return batch
-
-    async def _send(self, batch: Sequence[_Job]) -> None:
-        started = time.monotonic()
-        octets = sum(job.call.size for job in batch)
-        try:
-            # Ten megabytes a second are slow for the other side of a data centre.
-            async with asyncio.timeout(self._tuning.timeout_s + octets / 10e6):
-                results = await self._calls.run([job.call for job in batch])
-        except TimeoutError:
-            self._failed(batch, StoreError("TimeoutError", is_slow=True))
-            return
-        except StoreError as error:
-            self._failed(batch, error)
-            return
-        except BaseException:
-            self._fail(batch, StoreError("cancelled"))
-            raise
-        took_s = time.monotonic() - started
-        for operation in {job.operation for job in batch}:
-            self._metrics.seconds.labels(operation).observe(took_s)
-        self._breaker.succeeded()
-        for job, result in zip(batch, results, strict=True):
-            if isinstance(result, BaseException):
-                self._metrics.failed(job.operation, _reason(result))
-                if not isinstance(result, ResponseError) or _is_away(result):
-                    self._away(_reason(result))
-            job.done(result)
-
-    def _failed(self, batch: Sequence[_Job], error: StoreError) -> None:
-        """Whoever waits is answered now, also those behind: nobody waits for two calls that fail."""
-        for operation in {job.operation for job in batch}:
-            self._metrics.failed(operation, str(error))
-        if error.is_slow:
-            if self._breaker.failed(for_certain=False):
-                self._left(str(error))
-        else:
-            self._away(str(error))
-        self._fail(batch, error)
-        self._fail(self._waiting, error)
-
-    def _away(self, reason: str) -> None:
-        if self._breaker.failed(for_certain=True):
-            self._left(reason)
-
-    def _left(self, reason: str) -> None:
-        self._log.warning("cache_store_down", reason=reason)
-        self._metrics.up.set(0)
-        self._trouble.set()
-
-    def _fail(self, jobs: Iterable[_Job], error: StoreError) -> None:
-        failed = list(jobs)
-        if jobs is self._waiting:
-            self._waiting.clear()
-        for job in failed:
-            job.done(error)
-
-    # What runs beside requests.
 
     async def _watch(self) -> Never:
         """Bring Redis into use, and back into use; repeat what it has not taken."""
         while True:
-            if self._breaker.is_open:
+            if not self._queue.is_up:
                 await self._try_to_begin()
             elif self._owed:
                 self._pay_all()
             try:
                 async with asyncio.timeout(
-                    self._tuning.probe_interval_s if self._breaker.is_open or self._owed else None
+                    self._tuning.probe_interval_s if not self._queue.is_up or self._owed else None
                 ):
-                    await self._trouble.wait()
+                    await self._queue.trouble.wait()
             except TimeoutError:
                 pass
-            self._trouble.clear()
-            if self._breaker.is_open or self._owed:
+            self._queue.trouble.clear()
+            if not self._queue.is_up or self._owed:
                 await asyncio.sleep(self._tuning.probe_interval_s)
 
     def _pay_all(self) -> None:
@@ -508,17 +392,14 @@ class RedisCache:
 
     async def _try_to_begin(self) -> None:
         try:
-            async with asyncio.timeout(self._tuning.probe_timeout_s):
-                await self._begin_logs()
+            await self._begin_logs()
         except (TimeoutError, StoreError) as error:
             self._metrics.failed("probe", str(error) or type(error).__name__)
             raise_if_cancelled()
             await self._leave_connections()
             return
         raise_if_cancelled()
-        self._breaker.close()
-        self._metrics.up.set(1)
-        self._log.info("cache_store_up")
+        self._queue.open()
         self._pay_all()
 
     async def _leave_connections(self) -> None:
@@ -531,28 +412,37 @@ class RedisCache:
 
     async def _begin_logs(self) -> None:
         """Read everything up to now."""
-        await self._calls.load(EVERY)
-        for reader in (self._ban_log, self._change_log):
-            length = int(await self._calls.ask(reader.key, "XLEN", reader.key))
-            first = await self._calls.ask(reader.key, "XRANGE", reader.key, "-", "+", "COUNT", 1)
-            last = await self._calls.ask(reader.key, "XREVRANGE", reader.key, "+", "-", "COUNT", 1)
-            first_position, last_position = (logged(each)[0].position if each else (0, 0) for each in (first, last))
-            was_begun = reader.is_begun
-            if reader.begin(length, first_position, last_position):
-                self._log.warning("cache_log_cut", behind=identifier(reader.position))
-                self._memory.forget_all()
-                if reader is self._ban_log:
-                    self._bans.raise_floor(first_position)
-            if reader is self._change_log and not was_begun:
-                reader.position = last_position  # what others dropped before is not here
-        if length := await self._read_log(block_s=None):
-            while length:
-                length = await self._read_log(block_s=None)
-        self._bans.forget((int((self._unix_s() - self._tuning.longest_s - 3600) * 1000), 0))
+        async with asyncio.timeout(self._tuning.probe_timeout_s):
+            await self._calls.load(EVERY)
+            for reader in (self._ban_log, self._change_log):
+                await self._begin_log(reader)
+        is_behind = True
+        while is_behind:
+            async with asyncio.timeout(self._tuning.probe_timeout_s):
+                is_behind = await self._read_log(block_s=None) > 0
+        self._forget_old_bans()
+
+    async def _begin_log(self, reader: Reader) -> None:
+        length = int(await self._calls.ask(reader.key, "XLEN", reader.key))
+        first = await self._calls.ask(reader.key, "XRANGE", reader.key, "-", "+", "COUNT", 1)
+        last = await self._calls.ask(reader.key, "XREVRANGE", reader.key, "+", "-", "COUNT", 1)
+        first_position, last_position = (logged(each)[0].position if each else START for each in (first, last))
+        was_begun = reader.is_begun
+        if reader.begin(length, first_position, last_position):
+            self._log.warning("cache_log_cut", behind=identifier(reader.position))
+            self._memory.forget_all()
+            if reader is self._ban_log:
+                self._bans.raise_floor(first_position)
+        if reader is self._change_log and not was_begun:
+            reader.position = last_position  # what others dropped before is not here
+
+    def _forget_old_bans(self) -> None:
+        """What they cover has expired."""
+        self._bans.forget((int((self._unix_s() - self._tuning.longest_s - _EPOCH_MS / 1000) * 1000), 0))
 
     async def _follow_log(self) -> Never:
         while True:
-            if self._breaker.is_open:
+            if not self._queue.is_up:
                 await asyncio.sleep(self._tuning.probe_interval_s / 2)
                 continue
             try:
@@ -561,7 +451,7 @@ class RedisCache:
             except (TimeoutError, StoreError) as error:
                 raise_if_cancelled()
                 self._metrics.failed("log", str(error) or type(error).__name__)
-                self._away(f"log: {str(error) or type(error).__name__}")
+                self._queue.away(f"log: {str(error) or type(error).__name__}")
 
     async def _read_log(self, block_s: float | None) -> int:
         """What is new in the log; how much that was."""
@@ -577,14 +467,12 @@ class RedisCache:
         reply = await self._calls.ask(readers[0].key, *command)
         count = 0
         for name, entries in _streams(reply):
+            reader, apply = next(each for each in self._followed if each[0].key == name)
             for entry in logged(entries):
                 count += 1
-                if name == self._ban_log.key:
-                    self._ban_log.position = entry.position
-                    self._apply_ban(entry)
-                else:
-                    self._change_log.position = entry.position
-                    self._apply_change(entry)
+                if entry.position > reader.position:  # else an answer that came late
+                    reader.position = entry.position
+                    apply(entry)
         return count
 
     def _apply_ban(self, entry: Logged) -> None:
@@ -592,6 +480,8 @@ class RedisCache:
         if what is None:
             return
         self._bans.add(entry.position, what)
+        if len(self._bans) % _BANS_AT_ONCE == 0:
+            self._forget_old_bans()
         name = entry.text(b"n")
         if name in self._unconfirmed:
             del self._unconfirmed[name]  # it was forgotten here when it came
@@ -613,7 +503,7 @@ class RedisCache:
             await asyncio.sleep(self._tuning.lease_s / 4)
             if self.is_up:
                 for token, key in self._leases.items():
-                    self._enqueue(_Job("lease", Call(RENEW, (key,), (token, lease_ms)), _ignore))
+                    self._queue.put(Job("lease", Call(RENEW, (key,), (token, lease_ms)), _ignore))
 
 
 def _hash(text: str) -> bytes:
@@ -659,28 +549,6 @@ def _streams(reply: Any) -> Iterable[tuple[bytes, Any]]:
     if not reply:
         return ()
     return reply.items() if isinstance(reply, dict) else reply
-
-
-_WORDS = re.compile(r"\b(OOM|READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MISCONF|NOPERM|BUSY)\b")
-"""Of errors; inside of a script they stand anywhere in the text."""
-_NAMES = {
-    OutOfMemoryError: "OOM",
-    ReadOnlyError: "READONLY",
-    BusyLoadingError: "LOADING",
-    MasterDownError: "MASTERDOWN",
-    ClusterDownError: "CLUSTERDOWN",
-}
-
-
-def _reason(error: BaseException) -> str:
-    """What Redis calls it, or its class; the rest of the text may show keys."""
-    word = _WORDS.search(str(error))
-    return _NAMES.get(type(error)) or (word[1] if word else type(error).__name__)
-
-
-def _is_away(error: BaseException) -> bool:
-    """It answers, but is not the one to talk to, or not yet."""
-    return _reason(error) in ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
 
 def _glob(text: bytes) -> bytes:

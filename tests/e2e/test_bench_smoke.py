@@ -85,7 +85,7 @@ def test_every_goal_of_ext_proc_is_measured() -> None:
     rounds = asyncio.run(ext_proc_bench.take(size))
     rounds.values["hit grpcio"] = rounds.values["hit own"] = rounds.values["passing grpcio"] = [1.0]
     rounds.values["passing own"] = rounds.values["hit ours"] = [1.0]
-    text = ext_proc_bench.document([("Cache", ext_proc_bench.caching(rounds, size, 200.0))], size)
+    text = ext_proc_bench.document(ext_proc_bench.caching(rounds, size, 200.0), size)
 
     assert [1.0] == rounds.values["upstream"]
     assert 6 == text.count("at most")

@@ -45,7 +45,7 @@ async def get(it: Stack, path: str, answer: dict[str, object] | None = None, **h
 
 
 def status(answer: httpx.Response) -> str:
-    return answer.headers.get("cache-status", "none").replace("ttl=59", "ttl=60")
+    return str(answer.headers.get("cache-status", "none")).replace("ttl=59", "ttl=60")
 
 
 HIT = "edge; hit; ttl=60"

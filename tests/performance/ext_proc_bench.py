@@ -81,7 +81,7 @@ class Server:
 
     def __init__(self, process: Program, channel: grpc.aio.Channel) -> None:
         self.process = process
-        self._method = channel.stream_stream(messages.METHOD)
+        self._method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(messages.METHOD)
 
     async def says(self, *lines: bytes) -> list[bytes]:
         """One exchange: each line is said after the answer to the one before; all answers, to the last."""
@@ -151,7 +151,9 @@ async def p99_ms(server: Server, concurrent: int, *, leads: bool) -> tuple[float
         call = server._method(metadata=messages.METADATA, timeout=30, wait_for_ready=True)
         await call.write(messages.request(path))
         answer = await call.read()
-        if leads and external_processor_pb2.ProcessingResponse.FromString(answer).HasField("request_headers"):
+        if leads and external_processor_pb2.ProcessingResponse.FromString(
+            answer if isinstance(answer, bytes) else b""
+        ).HasField("request_headers"):
             passed += 1
             await asyncio.sleep(0.2)
             for line in (_SMALL, _SMALL_BODY):
@@ -200,7 +202,12 @@ async def take_round(servers: dict[str, Server], size: Size, rounds: Rounds) -> 
 @asynccontextmanager
 async def running(folder: Path, redis_url: str):  # type: ignore[no-untyped-def]
     """Every server, ready."""
-    wanted = {"grpcio": ("grpcio",), "sleeping": ("sleeping",), "own": ("own",), "ours": ("ours",)}
+    wanted: dict[str, tuple[str, ...]] = {
+        "grpcio": ("grpcio",),
+        "sleeping": ("sleeping",),
+        "own": ("own",),
+        "ours": ("ours",),
+    }
     wanted["redis"] = ("ours", redis_url)
     with ExitStack() as stack:
         async with AsyncExitStack() as channels:
@@ -268,26 +275,23 @@ def caching(rounds: Rounds, size: Size, memory_mib: float) -> list[Figure]:
     ]
 
 
-def transforming(_size: Size) -> list[Figure]:
-    """Rows of the transformations: see ext_proc/transform."""
-    return []
-
-
-def document(sections: Sequence[tuple[str, Sequence[Figure]]], size: Size) -> str:
+def document(figures: Sequence[Figure], size: Size) -> str:
     lines = [
-        "# What ext_proc costs",
+        "# What the cache of ext_proc costs",
         "",
         f"CPU time of one process for one exchange, Python {platform.python_version()}, {platform.machine()};"
         " `python -m tests.performance.ext_proc_bench` measures it again.",
-        f"Medians of {size.rounds} rounds of {size.exchanges:,} exchanges, each with the lowest and the highest round;"
+        f"Medians of {size.rounds} rounds of {size.exchanges:,} exchanges, with the lowest and the highest round;"
         " ratios are of the same round.",
         "The servers get what Envoy sends, a gRPC stream for each HTTP exchange; Envoy itself is not in the figures.",
+        "Transformations have [their own page](transforms.md).",
+        "",
+        "| what | median | rounds | goal |",
+        "|---|---|---|---|",
+        *(figure.row() for figure in figures),
+        "",
     ]
-    for title, figures in sections:
-        if figures:
-            lines += ["", f"## {title}", "", "| what | median | rounds | goal |", "|---|---|---|---|"]
-            lines += [figure.row() for figure in figures]
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)
 
 
 def main(command_line: Sequence[str]) -> int:
@@ -301,8 +305,7 @@ def main(command_line: Sequence[str]) -> int:
         print(f"ext_proc_bench: {error}", file=sys.stderr)
         return 1
     memory_mib = growth_mib(size.entries) * 100_000 / size.entries
-    sections = [("Cache", caching(rounds, size, memory_mib)), ("Transformations", transforming(size))]
-    text = document(sections, size)
+    text = document(caching(rounds, size, memory_mib), size)
     print(text)
     if not quick:
         REPORT.write_text(text)

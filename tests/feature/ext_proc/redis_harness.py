@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import Fetched, Place, Shared
-from ext_proc.redis_cache import RedisCache, Tuning
+from ext_proc.redis_cache import RedisCache
 from ext_proc.redis_calls import Calls, open_calls
+from ext_proc.redis_queue import Tuning
 from ext_proc.store_metrics import StoreMetrics
 from policy.cache_key import cache_uri, entry_key, primary_key
 from policy.purge import Purge

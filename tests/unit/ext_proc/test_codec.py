@@ -12,7 +12,7 @@ from ext_proc.cache.freshness import Lifetime
 from tests.unit.ext_proc.rules import NOW, stored
 
 SECONDS = st.floats(0, 2**31)
-VALUES = st.text(st.characters(max_codepoint=255, exclude_categories=("Cc",)), max_size=20)
+VALUES = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=20)
 FIELDS = st.lists(st.tuples(st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True), VALUES), max_size=5)
 
 
