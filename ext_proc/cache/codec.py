@@ -23,12 +23,12 @@ UNTIL = slice(4, 14)
 _CRC = slice(14, 18)
 _HEAD = struct.Struct("<BHdddddQQIIIII")
 _START = 18 + _HEAD.size
-_COMPRESSED, _EXPLICIT, _ALWAYS_REVALIDATE, _NEVER_STALE = 1, 2, 4, 8
+_COMPRESSED, _EXPLICIT, _ALWAYS_REVALIDATE, _NEVER_STALE, _SHAREABLE = 1, 2, 4, 8, 16
 _WORTH_BYTES = 512
 """Smaller bodies are not compressed."""
 _LARGEST_BODY = 64 << 20
 _LATEST = 9_999_999_999
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|^:|\n:")
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class GarbageError(ValueError):
@@ -44,6 +44,7 @@ def encoded(entry: Entry, position: Position) -> bytes:
     flags |= _EXPLICIT if entry.lifetime.explicit else 0
     flags |= _ALWAYS_REVALIDATE if entry.always_revalidate else 0
     flags |= _NEVER_STALE if entry.never_stale else 0
+    flags |= _SHAREABLE if entry.shareable else 0
     parts = (
         entry.fields.encode("latin-1"),
         entry.origin_fields.encode("latin-1"),
@@ -94,6 +95,7 @@ def decoded(data: bytes) -> tuple[Entry, Position]:
         received_at=received_at,
         always_revalidate=bool(flags & _ALWAYS_REVALIDATE),
         never_stale=bool(flags & _NEVER_STALE),
+        shareable=bool(flags & _SHAREABLE),
         tags=tuple(tags.split("\n")) if tags else (),
     )
     return entry, (milliseconds, count)
@@ -132,8 +134,8 @@ def _check(status: int, *packed: str) -> None:
         raise GarbageError("no status of a response")
     for fields in packed:
         try:
-            unpacked(fields)
+            names = [name for name, _ in unpacked(fields)]
         except ValueError:
             raise GarbageError("a header without value") from None
-        if _FORBIDDEN.search(fields):
-            raise GarbageError("header fields with control characters")
+        if _FORBIDDEN.search(fields) or any(name.startswith(":") for name in names):
+            raise GarbageError("header fields that are none")

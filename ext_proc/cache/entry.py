@@ -32,6 +32,8 @@ class Entry:
     """`no-cache`: not even a fresh one is served without asking."""
     never_stale: bool
     """A client's max-stale does not count (must-revalidate and its like)."""
+    shareable: bool
+    """It may answer requests with Authorization under a key that names nobody (RFC 9111 section 3.5)."""
     tags: tuple[str, ...] = ()
     """By which it can be purged."""
     memo: object = None

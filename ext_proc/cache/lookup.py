@@ -119,7 +119,7 @@ def fresh(store: MemoryStore, route: CachedRoute, headers: Headers, identity: st
     stored = store.get(key_of(target, store.selecting(target.primary) or route.rules.vary, headers))
     if stored is None or stored.always_revalidate or stored.remaining(now) <= 0:
         return None
-    return stored
+    return stored if "authorization" not in headers or stored.shareable or route.is_per_user else None
 
 
 @dataclass(slots=True)
@@ -179,13 +179,19 @@ def look_up_variant(
     """
     key = key_of(target, selecting, headers)
     found = Found(key, selecting, None, Use.ASK, wishes_of(headers), "vary-miss" if is_known else "uri-miss")
-    return found_in(found, store.get(key), now)
+    return found_in(found, store.get(key), target, headers, now)
 
 
-def found_in(place: Found, stored: Entry | None, now: float) -> Found:
-    """The same place, with what is stored there."""
+def found_in(place: Found, stored: Entry | None, target: Target, headers: Headers, now: float) -> Found:
+    """The same place, with what is stored there.
+
+    What was not stored for everybody is as good as absent for a request with credentials of its own: the service may
+    have another answer for it (RFC 9111 section 3.5).
+    """
     if stored is None:
         return place
+    if "authorization" in headers and not stored.shareable and not target.identity:
+        return Found(place.key, place.selecting, None, Use.ASK, place.wishes, "request")
     use = use_of(stored, place.wishes, now)
     fresh = not stored.always_revalidate and stored.remaining(now) > 0
     return Found(place.key, place.selecting, stored, use, place.wishes, "request" if fresh else "stale")

@@ -275,7 +275,7 @@ class CacheSession:
         stored = None if self._spoiled else answer.entry
         if stored is not None:
             stored = self._keep(stored, now)
-            self._found = found_in(self._found, stored, now)
+            self._found = found_in(self._found, stored, self._target, self._headers, now)
             self._reason = self._found.reason
         self._observer.fetched(_result(answer, self._found), fleet.took_s(now))
         served = self._serve_fetched(fleet, answer, now)

@@ -117,7 +117,11 @@ def _forbidden(status: int, response: Headers, control: Control, rules: CacheRul
 
 def _shareable(control: Control, rules: CacheRules) -> bool:
     """Section 3.5, or the key holds the proven identity."""
-    return rules.scope is Scope.USER or any(map(control.has, ("public", "s-maxage", "must-revalidate")))
+    return rules.scope is Scope.USER or _says_shareable(control)
+
+
+def _says_shareable(control: Control) -> bool:
+    return any(map(control.has, ("public", "s-maxage", "must-revalidate")))
 
 
 def _useful(found: Lifetime, control: Control, response: Headers) -> bool:
@@ -174,6 +178,7 @@ def entry(
         received_at=received_at,
         always_revalidate=control.unqualified("no-cache"),
         never_stale=control.must_revalidate,
+        shareable=_says_shareable(control),
         tags=tags_of(origin),
     )
 

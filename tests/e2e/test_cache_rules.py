@@ -126,8 +126,12 @@ async def test_requests_with_credentials(run: Run) -> None:
         for number, leave in enumerate(leaves):
             await get(it, f"/{number}", {"cache-control": leave}, authorization="Bearer a")
         again = [status(await get(it, f"/{number}", {}, authorization="Bearer b")) for number in range(len(leaves))]
+        await get(it, "/anybody", {"cache-control": "max-age=60"})
+        theirs = await get(it, "/anybody", {"cache-control": "max-age=60"}, authorization="Bearer a", x_text="theirs")
+        anybody = status(await get(it, "/anybody"))
 
     assert [PASSED, HIT, HIT, HIT, PASSED] == again
+    assert ("edge; fwd=request", "theirs", HIT) == (status(theirs), theirs.text, anybody)
 
 
 async def test_variants(run: Run) -> None:

@@ -31,6 +31,7 @@ def entries(draw: st.DrawFn) -> Entry:
         received_at=draw(SECONDS),
         always_revalidate=draw(st.booleans()),
         never_stale=draw(st.booleans()),
+        shareable=draw(st.booleans()),
         tags=tuple(draw(st.lists(st.from_regex(r"[!-~]{1,8}", fullmatch=True), max_size=3))),
     )
 

@@ -682,6 +682,24 @@ def test_a_plain_hit_takes_the_shortcut() -> None:
     assert serve_fresh(g.cache, g.route.cached, g.observer, request, g.now) is not None
 
 
+@pytest.mark.parametrize(
+    ("said", "served"), [("max-age=60", False), ("max-age=60, public", True), ("s-maxage=60", True)]
+)
+def test_credentials_and_what_was_stored_without_them(said: str, served: bool) -> None:
+    """Only what the service gives to everybody answers them; else their response is theirs, and the other stays."""
+    gateway = Gateway(processing(rules(stale_if_error_s=60.0)))
+    gateway.fetch("/a", {"cache-control": said, "etag": '"1"'})
+    theirs = gateway.begin("/a", authorization="Bearer a")
+
+    assert served is isinstance(theirs.action, Serve)
+    if not served:
+        assert isinstance(theirs.action, Forward)
+        assert "if-none-match" not in dict(theirs.action.changes.set)
+        theirs.answered({}, status=503)
+        assert isinstance(theirs.action, PassHeaders)
+        assert "edge; hit; ttl=60" == gateway.begin("/a").cache_status
+
+
 def test_parameters_that_do_not_count() -> None:
     """Requests that differ in them only share a response."""
     gateway = Gateway(processing(rules(query=QueryRules(allow=False, names=("utm_*",)))))
