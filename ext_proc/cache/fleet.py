@@ -1,6 +1,8 @@
 """One request's business with the store that all replicas share: what it asked, what it was told, what it owes."""
 
+from ext_proc.cache.cache import FetchResult
 from ext_proc.cache.entry import Entry
+from ext_proc.cache.lookup import Found, Use
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place, Shared
 
 _FIRST_PAUSE_S = 0.01
@@ -104,3 +106,22 @@ def abandon(shared: Shared, place: Place | None, pending: Pending) -> None:
         pending.wake = give_back
     else:
         give_back()
+
+
+def result_of(answer: Fetched, found: Found) -> FetchResult:
+    """What came of asking, for the metrics.
+
+    Args:
+        found: the request's place, with what was fetched.
+    """
+    if answer.entry is not None:
+        return "stale" if found.use is Use.ASK or found.reason == "stale" else "hit"
+    match answer.lease:
+        case Lease.HELD:
+            return "held"
+        case Lease.UNCACHEABLE:
+            return "uncacheable"
+        case Lease.DOWN:
+            return "down"
+        case _:
+            return "miss"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from ext_proc.cache import status, storing, validation
-from ext_proc.cache.cache import Cache, FetchResult, Observer
+from ext_proc.cache.cache import Cache, Observer
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.fields import Headers
-from ext_proc.cache.fleet import FleetTurn
+from ext_proc.cache.fleet import FleetTurn, result_of
 from ext_proc.cache.lookup import (
     Bypass,
     CachedRoute,
@@ -21,6 +21,7 @@ from ext_proc.cache.lookup import (
     target_of,
 )
 from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
+from ext_proc.cache.refusals import not_cached, range_not_satisfiable
 from ext_proc.cache.shared import Fetched, Lease, Place
 from ext_proc.cache.single_flight import State, Ticket
 from ext_proc.events import Forward, Outcome, Refuse, RequestStart, ResponseStart, Serve, Wait
@@ -227,7 +228,8 @@ class CacheSession:
 
     def _go_alone(self, now: float) -> Forward | Refuse:
         if self._found.wishes.only_if_cached:
-            return self._refuse_to_ask()
+            self._observer.outcome("miss")
+            return not_cached(self._route.cache_name, self._headers)
         if self._headers[":method"] == "HEAD" or "range" in self._headers:
             return self._forward(HeaderChanges())
         self._reason = "request"
@@ -277,7 +279,7 @@ class CacheSession:
             stored = self._keep(stored, now)
             self._found = found_in(self._found, stored, self._target, self._headers, now)
             self._reason = self._found.reason
-        self._observer.fetched(_result(answer, self._found), fleet.took_s(now))
+        self._observer.fetched(result_of(answer, self._found), fleet.took_s(now))
         served = self._serve_fetched(fleet, answer, now)
         if served is not None:
             return served
@@ -448,43 +450,6 @@ class CacheSession:
         if "range" in headers and not not_modified and headers[":method"] == "GET":
             wanted = wanted_part(headers, stored)
             if isinstance(wanted, Unsatisfiable):
-                return self._refuse_range(stored, line)
+                return range_not_satisfiable(stored, line, headers)
             part = wanted
         return Serve(stored, age, line, outcome, not_modified, part, headers[":method"] == "HEAD")
-
-    def _refuse_range(self, stored: Entry, line: str) -> Refuse:
-        return Refuse(
-            416,
-            "range-not-satisfiable",
-            "Range Not Satisfiable",
-            "The range lies outside the resource.",
-            (("content-range", f"bytes */{len(stored.body)}"), ("cache-status", line)),
-            self._headers.get("x-request-id", ""),
-            "hit",
-        )
-
-    def _refuse_to_ask(self) -> Refuse:
-        self._observer.outcome("miss")
-        return Refuse(
-            504,
-            "not-cached",
-            "Gateway Timeout",
-            "The request asks for a cached response only, and there is none that it may have.",
-            (("cache-status", self._route.cache_name),),
-            self._headers.get("x-request-id", ""),
-            "miss",
-        )
-
-
-def _result(answer: Fetched, found: Found) -> FetchResult:
-    if answer.entry is not None:
-        return "stale" if found.use is Use.ASK or found.reason == "stale" else "hit"
-    match answer.lease:
-        case Lease.HELD:
-            return "held"
-        case Lease.UNCACHEABLE:
-            return "uncacheable"
-        case Lease.DOWN:
-            return "down"
-        case _:
-            return "miss"
