@@ -22,10 +22,11 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
 
 VARIANTS = {
-    "delta ADS": ("delta-grpc", False),
-    "ADS": ("grpc", False),
-    "delta per type": ("delta-grpc", True),
-    "per type": ("grpc", True),
+    "delta ADS": ("delta-grpc", False, "edge"),
+    "ADS": ("grpc", False, "edge"),
+    "delta per type": ("delta-grpc", True, "edge"),
+    "per type": ("grpc", True, "edge"),
+    "sidecar": ("delta-grpc", False, "sidecar"),
 }
 SECRET = "a secret of thirty-two bytes for tests"
 LONG = pytest.param(True, id="long", marks=[pytest.mark.long, pytest.mark.timeout(900)])
@@ -113,19 +114,20 @@ def route(**changed: object) -> Document:
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> str:
-    """Each of the four ways in which an Envoy can ask."""
+    """Each of the four ways in which an Envoy can ask; a sidecar asks as its edge does."""
     return str(request.param)
 
 
 @contextmanager
 def standing(folder: Path, envoy_binary: str, variant: str) -> Iterator[Stand]:
-    api_type, per_type = VARIANTS[variant]
+    api_type, per_type, mode = VARIANTS[variant]
     with echo(3) as old, echo(3) as new, fleet(folder, envoy_binary) as ships:
         services: dict[str, Document] = {
             "old": {"endpoints": endpoints(old.ports)},
             "new": {"endpoints": endpoints(new.ports)},
         }
-        edits = Edits(folder / "gateway.yaml", free_port(), services, [route(service="old")])
+        more: Document = {"mode": mode}
+        edits = Edits(folder / "gateway.yaml", free_port(), services, [route(service="old")], more=more)
         edits.apply()
         control_plane = ships.control_plane()
         envoy = ships.envoy(control_plane.port, cluster="zero-drop", api_type=api_type, per_type=per_type)
@@ -240,13 +242,14 @@ def test_losing_the_control_plane(stand: Stand, long: bool) -> None:
 
 
 def _rolled(stand_folder: Path, envoy_binary: str, variant: str, rounds: int) -> None:
-    api_type, per_type = VARIANTS[variant]
+    api_type, per_type, mode = VARIANTS[variant]
     with echo(2) as service, door() as entrance, fleet(stand_folder, envoy_binary) as ships:
         edits = Edits(
             stand_folder / "gateway.yaml",
             free_port(),
             {"old": {"endpoints": endpoints(service.ports)}},
             [route(service="old")],
+            more={"mode": mode},
         )
         edits.apply()
         current = ships.control_plane(name="control_plane-0")
