@@ -75,20 +75,22 @@ def written_kubeconfig(shop: Namespace, directory: Path) -> str:
 
 
 @asynccontextmanager
-async def control_plane(shop: Namespace, directory: Path) -> AsyncIterator[Process]:
-    """Ready to serve."""
-    async with started(shop, directory) as found:
+async def control_plane(shop: Namespace, directory: Path, *, many: bool = False) -> AsyncIterator[Process]:
+    """Ready to serve; with `many` each file of the ConfigMap is a gateway."""
+    async with started(shop, directory, many=many) as found:
         await found.until_logged("ready")
         yield found
 
 
 @asynccontextmanager
-async def started(shop: Namespace, directory: Path) -> AsyncIterator[Process]:
+async def started(shop: Namespace, directory: Path, *, many: bool = False) -> AsyncIterator[Process]:
     """It may still wait for the cluster."""
     first = free_ports(2)
     http, xds = f"127.0.0.1:{first}", f"127.0.0.1:{first + 1}"
     command = [sys.executable, "-m", "control_plane", "--kubeconfig", written_kubeconfig(shop, directory)]
-    command += ["--config", str(directory / "config" / "gateway.yaml"), "--config-map", f"{shop.name}/gateway"]
+    config = directory / "config"
+    command += ["--config-dir", str(config)] if many else ["--config", str(config / "gateway.yaml")]
+    command += ["--config-map", f"{shop.name}/gateway"]
     command += ["--xds-address", xds, "--http-address", http, "--log-format", "json"]
     environment = {**os.environ, "POD_NAMESPACE": shop.name, "POD_NAME": "control-plane-0"}
     process = await asyncio.create_subprocess_exec(

@@ -135,7 +135,11 @@ def _labels(template: Manifest) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "file",
-    [*DEPLOY.glob("base/gateway.yaml"), *DEPLOY.glob("overlays/*/gateway.yaml"), DEPLOY / "sidecar/users-sidecar.yaml"],
+    [
+        *DEPLOY.glob("base/gateway.yaml"),
+        *DEPLOY.glob("overlays/*/gateway.yaml"),
+        *DEPLOY.glob("sidecar/*/*-sidecar.yaml"),
+    ],
 )
 def test_shipped_configurations_are_valid(file: Path) -> None:
     """`gatewayctl validate` finds no fault in them."""
@@ -165,3 +169,23 @@ def test_the_kind_cluster_maps_the_port_of_the_overlay() -> None:
     (envoy,) = [one for one in of_kind("kind", "Service") if one["metadata"]["name"] == "envoy"]
 
     assert cluster["nodes"][0]["extraPortMappings"][0]["containerPort"] == envoy["spec"]["ports"][0]["nodePort"]
+
+
+def test_the_control_plane_of_a_sidecar_serves_its_configuration() -> None:
+    """Beside the edge's, from one ConfigMap; the sidecar asks for the gateway of that name."""
+    manifests = documents(kustomized(OVERLAYS["production"].parent / "sidecars"))
+    (deployment,) = [
+        one for one in manifests if (one["kind"], one["metadata"]["name"]) == ("Deployment", "control-plane")
+    ]
+    (config_map,) = [one for one in manifests if one["kind"] == "ConfigMap"]
+    environment = {
+        one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    (sidecar,) = [container for name, container in containers("sidecar") if name == "envoy"]
+    asked = {one["name"]: one.get("value") for one in sidecar["env"]}
+
+    assert "GATEWAY_CONFIG" not in environment
+    assert "/var/lib/gateway/config" == environment["GATEWAY_CONFIG_DIR"]
+    assert {"gateway.yaml", "users-sidecar.yaml"} == config_map["data"].keys()
+    assert yaml.safe_load(config_map["data"]["users-sidecar.yaml"])["name"] == asked["GATEWAY_NAME"]
+    assert "sidecar" == asked["GATEWAY_MODE"]

@@ -8,6 +8,7 @@ import orjson
 
 from tests.kubernetes.api_server import ApiServer
 from tests.kubernetes.cluster import CORE, SLICES, Namespace, endpoint_slice
+from tests.kubernetes.manifests import DEPLOY
 from tests.kubernetes.process import control_plane, started
 
 CONFIG = """
@@ -113,3 +114,17 @@ async def test_a_start_without_an_api_server_waits_and_says_so(
         await double.start()
         await running.until_logged("ready")
         assert 200 == (await running.get("/readyz"))[0]
+
+
+async def test_a_config_map_may_hold_several_gateways(shop: Namespace, tmp_path: Path) -> None:
+    """An edge and a sidecar, as in deploy/kubernetes/overlays/sidecars; a further one comes with an edit."""
+    sidecar = (DEPLOY / "sidecar" / "control-plane" / "users-sidecar.yaml").read_text()
+    data = {"gateway.yaml": CONFIG.replace("NAMESPACE", shop.name), "users-sidecar.yaml": sidecar}
+    await shop.create(CORE, "configmaps", {"metadata": {"name": "gateway"}, "data": data})
+    async with control_plane(shop, tmp_path, many=True) as running:
+        found = await running.status()
+        assert {"meetinity", "users-sidecar"} == {one["name"] for one in found["gateways"]}
+
+        other = sidecar.replace("users-sidecar", "events-sidecar")
+        await shop.patch(CORE, "configmaps", "gateway", {"data": {"events-sidecar.yaml": other}})
+        await running.until(lambda now: "events-sidecar" in {one["name"] for one in now["gateways"]})
