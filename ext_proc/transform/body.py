@@ -15,15 +15,18 @@ from ext_proc.transform.media import CONTENT_TYPES, check_charset, format_of, is
 from ext_proc.transform.problems import Cause, Problem, UnusableError
 from ext_proc.transform.redact import redact_csv, redact_json, redact_xml
 from ext_proc.transform.steps import ValueOf, applied
+from policy.fields import Fields
 from policy.json_patch import Json
 from policy.openapi.operations import Content
 from policy.processing import HeaderChanges
+from policy.redaction import FieldPath
 from policy.transforms import (
     Convert,
     Format,
     Redact,
     Step,
     Transform,
+    UnwrapRequest,
     WrapRequest,
     WrapResponse,
 )
@@ -99,7 +102,7 @@ def request_plan(
     content_type = headers.get("content-type", "")
     source = _source(steps, content_type)
     convert = _last_convert(steps)
-    if convert is not None and source is None:
+    if source is None and any(isinstance(step, Convert | WrapRequest | UnwrapRequest) for step in steps):
         raise UnusableError(Cause.MEDIA_TYPE, "the body is neither JSON nor XML nor CSV")
     if source is None and content is None and not problems:
         return None
@@ -241,20 +244,39 @@ def _written(plan: Plan, plain: bytes, value_of: ValueOf) -> tuple[bytes, Format
     """The new body, and its form: an error of the service that the wanted form has no place for keeps its own."""
     source = plan.source
     assert source is not None
-    first = plan.steps[0]
-    redacts_only = not plan.converts and len(plan.steps) == 1 and isinstance(first, Redact)
-    if redacts_only and isinstance(first, Redact) and (source is Format.JSON or not first.fields.queries):
-        return _NATIVE[source](plain, first.fields), source
-    document = _read(source, plain, plan.steps) if plain else None
-    for step in plan.steps:
-        document = applied(step, document, value_of, plan.status)
+    plain, steps = _redacted_as_text(source, plain, plan.steps)
+    if not steps and not plan.converts:
+        return plain, source
+    document = _read(source, plain, steps) if plain else None
+    for step in steps:
+        document = applied(_of_attributes_too(step) if source is Format.XML else step, document, value_of, plan.status)
     target = plan.target or source
     try:
         return _dumps(target, document, plan.steps), target
-    except UnusableError:
+    except UnusableError as error:
         if plan.status < 400 or not plan.converts:
-            raise
+            # It could be read, so that nothing may pass as if it could not.
+            raise UnusableError(Cause.FAILED, str(error)) from None
         return _dumps(source, document, plan.steps), source
+
+
+def _redacted_as_text(source: Format, plain: bytes, steps: tuple[Step, ...]) -> tuple[bytes, tuple[Step, ...]]:
+    """The body after the redactions that come first, and the other steps. JSON that other steps read has its own."""
+    while plain and steps and isinstance(first := steps[0], Redact):
+        if first.fields.queries if source is not Format.JSON else len(steps) > 1:
+            break
+        plain, steps = _NATIVE[source](plain, first.fields), steps[1:]
+    return plain, steps
+
+
+def _of_attributes_too(step: Step) -> Step:
+    """XML's attributes are members whose names begin with @."""
+    if not isinstance(step, Redact):
+        return step
+    meant = step.fields
+    paths = [FieldPath((*each.names[:-1], f"@{each.names[-1]}")) for each in meant.paths if each.names[-1] is not None]
+    names = meant.names | {f"@{name}" for name in meant.names}
+    return Redact(Fields(names, (*meant.paths, *paths), meant.queries))
 
 
 def _read(source: Format, plain: bytes, steps: Sequence[Step]) -> Json:

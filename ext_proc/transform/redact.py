@@ -248,11 +248,14 @@ class _Blanking:
             raise unreadable("the body is in an encoding that is not known")
         end = tag.end()
         path = tuple(self._path)
-        if any(self._matches((*path, _local(each))) for each in attributes):
-            self._parts.append(self._body[self._copied : begin] + self._blanked_tag(self._body[begin:end], path))
+        whole = self._matches(path)
+        if whole or any(self._matches((*path, _local(each))) for each in attributes):
+            self._parts.append(
+                self._body[self._copied : begin] + self._blanked_tag(self._body[begin:end], path, whole=whole)
+            )
             self._copied = end
-        if self._matches(path) and not self._body[begin:end].endswith(b"/>"):
-            self._parts.append(self._body[self._copied : end] + REDACTED.encode())
+        if whole and not self._body[begin:end].endswith(b"/>"):
+            self._parts.append(REDACTED.encode())
             self._inside = 1
 
     def end(self, _name: str) -> None:
@@ -265,10 +268,18 @@ class _Blanking:
     def result(self) -> bytes:
         return b"".join((*self._parts, self._body[self._copied :])) if self._parts else self._body
 
-    def _blanked_tag(self, tag: bytes, path: tuple[str, ...]) -> bytes:
+    def _blanked_tag(self, tag: bytes, path: tuple[str, ...], *, whole: bool) -> bytes:
+        """
+        Args:
+            whole: the element itself is meant, and with it all its attributes; declarations of namespaces are none.
+        """
+
         def replaced(found: re.Match[bytes]) -> bytes:
-            matches = self._matches((*path, _local(found[1].decode("utf-8", "replace"))))
-            return found[1] + found[2] + f'"{REDACTED}"'.encode() if matches else found[0]
+            name = found[1].decode("utf-8", "replace")
+            declares = name == "xmlns" or name.startswith("xmlns:")
+            if not declares and (whole or self._matches((*path, _local(name)))):
+                return found[1] + found[2] + f'"{REDACTED}"'.encode()
+            return found[0]
 
         return _ATTRIBUTE.sub(replaced, tag)
 

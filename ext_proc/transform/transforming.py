@@ -103,7 +103,7 @@ class Transforming:
         try:
             return bodies.request_plan(self._rules, headers, content, self._checked.problems)
         except UnusableError as error:
-            if self._may_pass(error):
+            if self._may_pass(error) and not self._checked.problems:
                 return None
             raise
 

@@ -136,7 +136,16 @@ def test_every_repeated_name_is_found(pairs: list[tuple[str, str]], space: str, 
     ("text", "names", "expected"),
     [
         ("<u><ssn>1</ssn><b>2</b></u>", ["ssn"], "<u><ssn>[redacted]</ssn><b>2</b></u>"),
-        ("<u>\n <!-- c --><p:ssn x='1'>1</p:ssn></u>", ["ssn"], "<u>\n <!-- c --><p:ssn x='1'>[redacted]</p:ssn></u>"),
+        (
+            "<u>\n <!-- c --><p:ssn x='1'>1</p:ssn></u>",
+            ["ssn"],
+            '<u>\n <!-- c --><p:ssn x="[redacted]">[redacted]</p:ssn></u>',
+        ),
+        (
+            "<u><ssn a='1' xmlns:b='urn:b' b:c=\"2\"/></u>",
+            ["ssn"],
+            '<u><ssn a="[redacted]" xmlns:b=\'urn:b\' b:c="[redacted]"/></u>',
+        ),
         ("<u ssn = '1' b='>'><x/></u>", ["ssn"], "<u ssn = \"[redacted]\" b='>'><x/></u>"),
         ("<u><ssn><a>1</a><ssn>2</ssn></ssn><ssn/></u>", ["ssn"], "<u><ssn>[redacted]</ssn><ssn/></u>"),
         ("<u><a><ssn>1</ssn></a><ssn>2</ssn></u>", ["a.ssn"], "<u><a><ssn>[redacted]</ssn></a><ssn>2</ssn></u>"),

@@ -191,6 +191,77 @@ def test_a_document_without_the_fields_goes_on_as_it_came() -> None:
     assert b'{ "b" : 1 }' == result.seen.body
 
 
+XML: dict[str, Any] = {"content_type": "application/xml"}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_attributes_are_redacted_whatever_follows(earlier: bool) -> None:
+    """In the text of the XML, and in the document that becomes JSON."""
+
+    def change(message: pb.ProcessingPolicy) -> None:
+        if earlier:
+            message.response.body.add().remove.fields.append("none")
+        message.response.body.add().redact.fields.extend(["ssn", "user.card"])
+        message.response.body.add().convert.to.append(pb.Convert.JSON)
+
+    said = answer('<r ssn="1"><user card="2" id="3"><ssn a="4">5</ssn></user></r>', **XML)
+    result = gateway(change).exchange(request(), said)
+
+    blanked = "[redacted]"
+    nested: object = {"@a": blanked, "#text": blanked} if not earlier else blanked
+    assert {"@ssn": blanked, "user": {"@card": blanked, "@id": "3", "ssn": nested}} == json.loads(result.got.body)
+
+
+def test_what_could_be_read_never_passes_as_if_it_could_not() -> None:
+    """A document that the wanted form has no place for was redacted already: it is refused, `pass` or not."""
+
+    def change(message: pb.ProcessingPolicy) -> None:
+        redact(message)
+        message.pass_unreadable = True
+        message.response.body.add().convert.to.append(pb.Convert.CSV)
+
+    made = gateway(change)
+    nested = made.exchange(request(), answer('[{"ssn":1,"a":{"b":1}}]', **JSON))
+    error = made.exchange(request(), answer('{"ssn":1,"a":{"b":1}}', 404, **JSON))
+
+    assert 502 == nested.got.status
+    assert (404, {"ssn": "[redacted]", "a": {"b": 1}}) == (error.got.status, json.loads(error.got.body))
+    assert "application/json" == error.got.headers["content-type"]
+
+
+def test_a_request_with_problems_never_passes() -> None:
+    """Not even where its body could, being too large."""
+
+    def change(message: pb.ProcessingPolicy) -> None:
+        message.pass_unreadable = True
+        message.max_body_bytes = 10
+        message.request.validate.document = "d"
+        post = {
+            "parameters": [{"name": "a", "in": "query", "required": True}],
+            "requestBody": {"content": {"application/json": {}}},
+        }
+        message.openapi.add(name="d", content=json.dumps({"openapi": "3.1.0", "paths": {"/": {"post": post}}}))
+
+    made = gateway(change)
+
+    assert made.exchange(request("POST /", '{"a": "0123456789"}', **JSON), answer()).seen is None
+    assert made.exchange(request("POST /?a=1", '{"a": "0123456789"}', **JSON), answer()).seen is not None
+
+
+def test_only_documents_become_graphql_requests() -> None:
+    """A form would reach the service as it is."""
+
+    def change(message: pb.ProcessingPolicy) -> None:
+        step = message.request.body.add().graphql
+        step.envelope, step.query = pb.GraphQl.WRAP, "{ a }"
+
+    refused = gateway(change).exchange(
+        request("POST /", "a=1", content_type="application/x-www-form-urlencoded"), answer()
+    )
+
+    assert (415, None) == (refused.got.status, refused.seen)
+
+
 def _variable(message: pb.ProcessingPolicy) -> None:
     message.path_parameters = "/a/{id}"
     message.request.path = "/b/{path:di}"
