@@ -19,7 +19,8 @@ from policy.path_template import PathTemplate
 from policy.templates import Template, Variable, template
 
 DEFAULT_MAX_BODY_BYTES = 1 << 20
-LARGEST_BODY_BYTES = 64 << 20
+LARGEST_BODY_BYTES = 32 << 20
+"""ext_proc takes messages of up to 64 MiB, and Envoy sends more than the limit of a body that is over it."""
 _XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
 

@@ -153,8 +153,8 @@ CASES = {
         "transform.response.body[0]: lacks a field (the member of data that the body becomes)",
     ),
     "max_body": (
-        f"{PROXY}, transform: {{max_body: 65MiB}}",
-        "transform.max_body: is not a size of a body (1B to 64MiB)",
+        f"{PROXY}, transform: {{max_body: 33MiB}}",
+        "transform.max_body: is not a size of a body (1B to 32MiB)",
     ),
     "on_unreadable": (
         f"{PROXY}, transform: {{on_unreadable: passs}}",
