@@ -58,17 +58,20 @@ async def _serve(settings: Settings, registry: CollectorRegistry, metrics: Metri
     server.server.add_generic_rpc_handlers(tuple(Receiver(worker, metrics).handlers()))
     address = server.bind(settings.address, name="analytics")
     app = analytics_app(registry, worker, token=settings.http_token)
-    async with (
-        http_server(app, settings.http_address, name="analytics HTTP") as http_address,
-        asyncio.TaskGroup() as tasks,
-    ):
-        tasks.create_task(raise_on_signal(), name="signals")
-        tasks.create_task(worker.run(), name="flush")
-        await server.set_serving(True)
-        async with server.running(drain_s=_DRAIN_S):
+    try:
+        async with (
+            server.running(drain_s=_DRAIN_S),
+            http_server(app, settings.http_address, name="analytics HTTP") as http_address,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(raise_on_signal(), name="signals")
+            tasks.create_task(worker.run(), name="flush")
+            await server.set_serving(True)
             kept = "PostgreSQL" if settings.database else str(settings.sqlite_file)
             logger("analytics").info("ready", grpc=address, http=http_address, kept_in=kept)
-            await asyncio.Event().wait()
+    finally:
+        # When no more can come.
+        await worker.flush()
 
 
 def database(settings: Settings) -> Database:

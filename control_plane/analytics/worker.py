@@ -102,18 +102,15 @@ class Worker:
         self._losses = Losses(await self._in_thread(self._storage.accounts))
 
     async def run(self) -> None:
-        """Store until cancelled, and then what is left."""
+        """Store until cancelled; what comes after that is for one more `flush`."""
         expire_at_s = self._clock()
-        try:
-            while True:
-                await self._until_due()
-                await self.count_losses()
-                await self.flush()
-                if self._clock() >= expire_at_s and not self._is_failing:
-                    expire_at_s = self._clock() + _EXPIRE_S
-                    await self._guarded(self._in_thread(self._storage.expire, self._clock()))
-        finally:
-            await asyncio.shield(self.flush())
+        while True:
+            await self._until_due()
+            await self.count_losses()
+            await self.flush()
+            if self._clock() >= expire_at_s and not self._is_failing:
+                expire_at_s = self._clock() + _EXPIRE_S
+                await self._guarded(self._in_thread(self._storage.expire, self._clock()))
 
     async def _until_due(self) -> None:
         """The interval; an Envoy that is new is asked at once, so that what it loses from now on is known."""
@@ -123,7 +120,13 @@ class Worker:
                 await self._has_news.wait()
 
     async def flush(self) -> None:
-        """Store what has come in; what fails is tried again by the next call."""
+        """Store what has come in; what fails is tried again by the next call.
+
+        Whoever is cancelled while he waits does not cancel the storing: what a thread stores has to be known as stored.
+        """
+        await asyncio.shield(self._flush())
+
+    async def _flush(self) -> None:
         async with self._flushing:
             if self._pending is None:
                 lost = self._losses.newly_lost()
