@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from control_plane.envoy_binary import CHECKOUT, EnvoyMissingError, find_envoy
@@ -81,6 +82,27 @@ def postgresql(environment: Mapping[str, str], installed: Path = Path("/usr/lib/
     return str(folders[0])
 
 
+def chromium(environment: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Path of Chromium: $CHROMIUM_BIN, where `make test-full` puts it, or on PATH; and Playwright, which drives it."""
+    if find_spec("playwright") is None or find_spec("axe_playwright_python") is None:
+        raise MissingError("Playwright is missing: run `make test-full`")
+    in_tools = checkout / ".tools" / "chromium" / "usr" / "lib" / "chromium" / "chromium"
+    given = environment.get("CHROMIUM_BIN") or (str(in_tools) if os.access(in_tools, os.X_OK) else "")
+    found = given or shutil.which("chromium", path=environment.get("PATH", ""))
+    if not found:
+        raise MissingError("chromium is missing: run `make test-full` on Debian, or set CHROMIUM_BIN")
+    return found
+
+
+def chromium_environment(program: str) -> dict[str, str]:
+    """Where an unpacked Chromium finds the libraries that were unpacked with it."""
+    root = Path(program).parents[3]
+    if root == Path("/"):
+        return {}
+    folders = sorted({str(one.parent) for one in (root / "usr" / "lib").glob("*-linux-gnu/**/*.so*")})
+    return {"LD_LIBRARY_PATH": ":".join(folders)}
+
+
 PARTS = (
     Part("envoy", envoy),
     Part("redis", redis),
@@ -88,6 +110,7 @@ PARTS = (
     Part("locust", locust),
     Part("k6", k6),
     Part("postgresql", postgresql),
+    Part("browser", chromium),
 )
 
 
