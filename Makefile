@@ -18,7 +18,7 @@ up: ## runs the gateway of envoy/gateway.yaml with demo upstreams until Ctrl-C
 test: setup ## every test that needs no cluster, with real Envoy and real Redis
 	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup
 
-test-full: ## the same, the long forms (hundreds of edits under load), and Prometheus itself
+test-full: ## the same, the long forms (hundreds of edits under load), Prometheus itself, the page in Chromium
 	@scripts/setup.sh full
 	@env -u KUBECONFIG $(python) -m pytest -n auto --dist loadgroup -m "long or not long"
 

@@ -48,21 +48,20 @@ class Entry:
     at: float
     """Seconds since the epoch, of the last one."""
     changes: Mapping[ResourceKey, Change]
+    is_minor: bool
+    """Whether only endpoints have changed, or a cache was purged."""
+    size: int
+    """Bytes of what is kept, roughly."""
 
-    @property
-    def is_minor(self) -> bool:
-        """Whether only endpoints have changed, or a cache was purged."""
-        return all(type_url in _ALONE for type_url, _ in self.changes)
 
-    @property
-    def size(self) -> int:
-        """Bytes of what is kept, roughly."""
-        return sum(
-            200 + len(resource.body)
-            for change in self.changes.values()
-            for resource in (change.before, change.after)
-            if resource is not None
-        )
+def _entry(first_generation: int, generation: int, at: float, changes: Mapping[ResourceKey, Change]) -> Entry:
+    size = sum(
+        200 + len(resource.body)
+        for change in changes.values()
+        for resource in (change.before, change.after)
+        if resource is not None
+    )
+    return Entry(generation, first_generation, at, changes, all(url in _ALONE for url, _ in changes), size)
 
 
 class UnknownGenerationError(Exception):
@@ -84,7 +83,7 @@ class History:
 
     def note(self, generation: int, at: float, before: Snapshot, after: Snapshot, changes: Changes) -> None:
         """`after` is served from now on as this generation; the changes are what differs."""
-        entry = Entry(generation, generation, at, dict(_changed(before, after, changes)))
+        entry = _entry(generation, generation, at, dict(_changed(before, after, changes)))
         self._entries.append(entry)
         self._bytes += entry.size
         while len(self._entries) > self._most_entries or (self._bytes > self._most_bytes and len(self._entries) > 1):
@@ -106,16 +105,21 @@ class History:
         return {key: found[key] for key in sorted(found)}
 
     def _make_room(self) -> None:
+        """Join runs in the older half, all at once: for each publication alone it would cost too much."""
         entries = list(self._entries)
-        for index in range(len(entries) - 2):
-            one, other = entries[index], entries[index + 1]
-            if one.is_minor and other.is_minor:
-                joined = _joined(one, other)
-                entries[index : index + 2] = [joined]
-                self._bytes += joined.size - one.size - other.size
-                self._entries = deque(entries)
-                return
-        self._bytes -= self._entries.popleft().size
+        kept: list[Entry] = []
+        run: list[Entry] = []
+        for entry in entries[: len(entries) // 2]:
+            if not entry.is_minor:
+                kept += [*_joined(run), entry]
+                run = []
+            else:
+                run.append(entry)
+        kept += [*_joined(run), *entries[len(entries) // 2 :]]
+        if len(kept) == len(entries):
+            del kept[0]
+        self._entries = deque(kept)
+        self._bytes = sum(entry.size for entry in kept)
 
 
 def _changed(before: Snapshot, after: Snapshot, changes: Changes) -> Iterator[tuple[ResourceKey, Change]]:
@@ -132,10 +136,14 @@ def _kept(resource: Resource | None) -> Resource | None:
     return replace(resource, body=b"")
 
 
-def _joined(one: Entry, other: Entry) -> Entry:
-    changes = dict(one.changes)
-    _join(changes, other.changes)
-    return Entry(other.generation, one.first_generation, other.at, changes)
+def _joined(run: list[Entry]) -> list[Entry]:
+    """One entry for all of them; none for none."""
+    if len(run) < 2:
+        return run
+    changes: dict[ResourceKey, Change] = {}
+    for entry in run:
+        _join(changes, entry.changes)
+    return [_entry(run[0].first_generation, run[-1].generation, run[-1].at, changes)]
 
 
 def _join(into: dict[ResourceKey, Change], later: Mapping[ResourceKey, Change]) -> None:

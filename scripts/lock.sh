@@ -11,7 +11,7 @@ pin() {
 
 pin requirements/dev.lock --extra test --extra dev pyproject.toml
 pin requirements/runtime.lock pyproject.toml # what the images hold
-for tool in audit docs k6 load; do
+for tool in audit browser docs k6 load; do
     pin "requirements/$tool.lock" "requirements/$tool.in"
 done
 

@@ -147,35 +147,61 @@ stubs() {
     stamp stubs requirements/dev.lock scripts/envoy_stubs.py
 }
 
-# Prometheus and Alertmanager as Debian has them, unpacked without root; only `make test-full` runs them.
-debian() {
-    made debian requirements/debian.lock && [ -x .tools/bin/promtool ] && return
+# unpack LOCK FOLDER WHAT: Debian packages that LOCK pins, unpacked without root into .tools/FOLDER; false if they cannot be had.
+unpack() {
+    lock=$1 folder=.tools/$2 what=$3
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
-        say "Prometheus is left out: this is no Debian (its tests are skipped)"
-        return
+        say "$what is left out: this is no Debian (its tests are skipped)"
+        return 1
     }
-    say "Prometheus and Alertmanager (.tools/debian, about 30 MB)"
-    rm -rf .tools/debian
-    mkdir -p .tools/debian/files
+    rm -rf "$folder"
+    mkdir -p "$folder/files"
     architecture=$(dpkg --print-architecture)
-    grep -v '^#' requirements/debian.lock | while read -r package release built_for digest; do
-        (cd .tools/debian/files && [ "$built_for" = "$architecture" ] &&
+    grep -v '^#' "$lock" | while read -r package release built_for digest; do
+        (cd "$folder/files" && { [ "$built_for" = "$architecture" ] || [ "$built_for" = all ]; } &&
             apt-get download "$package=$release" >../download.log 2>&1) || {
-            say "Prometheus is left out: $package $release for $architecture cannot be had here (its tests are skipped)"
+            say "$what is left out: $package $release for $architecture cannot be had here (its tests are skipped)"
             exit 3
         }
-        file=$(echo .tools/debian/files/"$package"_*.deb)
-        echo "$digest  $file" | sha256sum --check --status || fail "$file is not the file that requirements/debian.lock pins"
-        dpkg-deb -x "$file" .tools/debian
+        file=$(echo "$folder/files/$package"_*.deb)
+        echo "$digest  $file" | sha256sum --check --status || fail "$file is not the file that $lock pins"
+        dpkg-deb -x "$file" "$folder"
     done || {
-        [ $? -eq 3 ] && return
+        [ $? -eq 3 ] && return 1
         exit 1
     }
-    rm -rf .tools/debian/files
+    rm -rf "$folder/files"
+}
+
+# Prometheus and Alertmanager as Debian has them; only `make test-full` runs them.
+debian() {
+    made debian requirements/debian.lock && [ -x .tools/bin/promtool ] && return
+    say "Prometheus and Alertmanager (.tools/debian, about 30 MB)"
+    unpack requirements/debian.lock debian "Prometheus" || return 0
     for program in prometheus promtool prometheus-alertmanager amtool; do
         link "$program" ".tools/debian/usr/bin/$program"
     done
     stamp debian requirements/debian.lock
+}
+
+# Chromium as Debian has it, and Playwright, which drives it; only `make test-full` runs them. One on PATH is used as it is.
+browser() {
+    made browser requirements/browser.lock || {
+        say "Playwright (.venv, about 50 MB)"
+        install .venv "Playwright" --require-hashes -r requirements/browser.lock
+        stamp browser requirements/browser.lock
+    }
+    command -v chromium >/dev/null && return
+    made chromium requirements/chromium.lock && [ -x .tools/chromium/usr/lib/chromium/chromium ] && return
+    say "Chromium (.tools/chromium, about 120 MB)"
+    unpack requirements/chromium.lock chromium "Chromium" || return 0
+    libraries=$(find .tools/chromium/usr/lib -name '*.so*' -exec dirname {} + | sort -u | tr '\n' ':')
+    if missing=$(LD_LIBRARY_PATH=$libraries ldd .tools/chromium/usr/lib/chromium/chromium | grep 'not found'); then
+        say "Chromium is left out: this machine lacks $(echo "$missing" | awk '{print $1}' | tr '\n' ' ')(its tests are skipped)"
+        rm -rf .tools/chromium
+        return
+    fi
+    stamp chromium requirements/chromium.lock
 }
 
 mkdir -p .tools
@@ -202,4 +228,5 @@ all | full)
 esac
 if [ "${1:-all}" = full ]; then
     debian
+    browser
 fi
