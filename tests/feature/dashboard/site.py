@@ -76,7 +76,7 @@ class _Text:
             raise FileNotFoundError(path)
         return self._text
 
-    def matching(self, pattern: str) -> Sequence[str]:
+    def glob(self, pattern: str) -> Sequence[str]:
         return ()
 
 
