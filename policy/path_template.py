@@ -52,8 +52,13 @@ def path_template(text: str, *, open_end: bool = True) -> PathTemplate:
             raise ValueError(f"{parameter[0]!r} is not a parameter ({{name}}: letters, digits, _ - .)")
         if name in names:
             raise ValueError(f"{parameter[0]!r} is there twice")
+        following = text[parameter.end() : parameter.end() + 1]
+        if following == "{":
+            raise ValueError(f"{parameter[0]!r} has to be separated from what follows it")
         names.append(name)
-        pattern += re.escape(text[position : parameter.start()]) + ("(.*)" if rest else "([^/]+)")
+        # Without what ends it a value is found in one way only, and so in linear time.
+        value = "(.*)" if rest else f"([^/{re.escape(following)}]+)"
+        pattern += re.escape(text[position : parameter.start()]) + value
         position = parameter.end()
     literal = text[position:]
     if "{" in literal or "}" in literal:

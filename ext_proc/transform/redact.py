@@ -18,7 +18,7 @@ _COLON = re.compile(rb"[ \t\r\n]*:")
 _VALUE = re.compile(rb"""[ \t\r\n]*(?:("[^"]*"|[-+.0-9A-Za-z]+)|[\[{])""")
 """Behind a colon; the group is a scalar."""
 _STRUCTURE = re.compile(r'[:,\[\]{}"\\\x00-\x1f]')
-_ATTRIBUTE = re.compile(rb"""([^\s=<>"'/]+)(\s*=\s*)("[^"]*"|'[^']*')""")
+_ATTRIBUTE = re.compile(rb"""(?<=[ \t\r\n])([^\s=<>"'/]+)(\s*=\s*)("[^"]*"|'[^']*')""")
 _TAG = re.compile(rb"""<[^>"']*(?:"[^"]*"[^>"']*|'[^']*'[^>"']*)*>""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 

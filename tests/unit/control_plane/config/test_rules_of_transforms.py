@@ -42,6 +42,10 @@ CASES = {
         f'{PROXY}, transform: {{path_parameters: "/x/{{a}}/{{a}}", request: {{path: /y}}}}',
         "transform.path_parameters: '{a}' is there twice",
     ),
+    "path_parameters_side_by_side": (
+        f'{PROXY}, transform: {{path_parameters: "/x/{{a}}{{b}}"}}',
+        "transform.path_parameters: '{a}' has to be separated from what follows it",
+    ),
     "path_parameters_rest_inside": (
         f'{PROXY}, transform: {{path_parameters: "/x/{{a*}}/y"}}',
         "transform.path_parameters: '{a*}' has to be the last segment",
