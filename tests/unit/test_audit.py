@@ -13,6 +13,7 @@ from scripts.audit import (
     licences,
     line,
     pinned,
+    scanned_alike,
     vulnerabilities,
 )
 
@@ -84,3 +85,13 @@ def test_lines() -> None:
     assert "ok       a: b" == line("a", Passed("b"))
     assert "not run: a: b" == line("a", NotRun("b"))
     assert ["FAIL     a", "           b", "           c"] == line("a", Failed(("b", "c"))).splitlines()
+
+
+def test_every_file_is_scanned_once() -> None:
+    """Examples less strictly; nothing falls between the kinds."""
+    scanned = [(kind.baseline, files) for kind, files in scanned_alike(["docs/a.md", "policy/a.py", "tests/a.py", "a"])]
+
+    assert [
+        (".secrets.examples.baseline", ["docs/a.md", "tests/a.py"]),
+        (".secrets.baseline", ["policy/a.py", "a"]),
+    ] == scanned
