@@ -14,6 +14,7 @@ import orjson
 from ext_proc.transform.problems import unreadable
 from policy.json_patch import Json
 
+_SPECIAL = frozenset("'=+-@\t\r")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 
@@ -59,8 +60,9 @@ def loads(body: bytes, *, formulas: bool = False) -> Json:
     if not lines:
         return []
     names = [each if formulas else _unescaped(each) for each in lines[0]]
-    cells = lines[1:] if formulas else [[_unescaped(cell) for cell in line] for line in lines[1:]]
-    return [dict(zip(names, line, strict=True)) for line in cells]
+    if formulas:
+        return [dict(zip(names, line, strict=True)) for line in lines[1:]]
+    return [dict(zip(names, map(_unescaped, line), strict=True)) for line in lines[1:]]
 
 
 def dumps(document: Json, *, formulas: bool = False) -> bytes:
@@ -106,8 +108,8 @@ def _cell(value: Json, *, formulas: bool) -> str:
 def _text(text: str, *, formulas: bool) -> str:
     if "\0" in text:
         raise unreadable("a text holds a character that CSV cannot")
-    return f"'{text}" if not formulas and _FORMULA.match(text) else text
+    return f"'{text}" if not formulas and text[:1] in _SPECIAL and _FORMULA.match(text) else text
 
 
 def _unescaped(text: str) -> str:
-    return text[1:] if _ESCAPED.match(text) else text
+    return text[1:] if text[:1] == "'" and _ESCAPED.match(text) else text
