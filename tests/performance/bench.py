@@ -98,7 +98,8 @@ def main(command_line: Sequence[str]) -> int:
     print("\n".join(report.tables(cases, samples, timings)))
     output = arguments.output or (None if arguments.quick or arguments.only else REPORT)
     if output:
-        output.write_text(report.document(cases, samples, timings, plan, describe_machine(generator)))
+        details = sorted(page.stem for page in REPORT.parent.glob("*.md") if page != REPORT)
+        output.write_text(report.document(cases, samples, timings, plan, describe_machine(generator), details))
     return 0
 
 

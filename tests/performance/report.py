@@ -146,9 +146,18 @@ def tables(cases: Sequence[Case], samples: Sequence[Sample], timings: Sequence[T
 
 
 def document(
-    cases: Sequence[Case], samples: Sequence[Sample], timings: Sequence[Timing], plan: Plan, machine: Machine
+    cases: Sequence[Case],
+    samples: Sequence[Sample],
+    timings: Sequence[Timing],
+    plan: Plan,
+    machine: Machine,
+    details: Sequence[str] = (),
 ) -> str:
-    """The whole text of benchmarks.md."""
+    """The whole text of benchmarks.md.
+
+    Args:
+        details: names of the pages beside it, without `.md`.
+    """
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     lines = [
         "# Benchmarks",
@@ -157,6 +166,8 @@ def document(
         "run to run on a shared machine; the ratios are what to look at.",
         "",
         f"Taken on {machine.date}: {machine.processor}, {machine.cores} cores, Linux {machine.kernel}; {versions}.",
+        "",
+        f"In detail, each with its goals: {', '.join(f'[{name}]({name}.md)' for name in details)}.",
         "",
         *tables(cases, samples, timings),
         "## Method",
