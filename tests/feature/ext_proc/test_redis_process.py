@@ -1,0 +1,95 @@
+"""Processes that share a Redis by the address that xDS brings: one fills, all serve; one dies, another takes over."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc_pb2
+
+from control_plane.resource_types import NodeKind
+from control_plane.snapshot import Resource, Snapshot
+from tests.feature.ext_authz.harness import ControlPlane, Process, control_plane
+from tests.feature.ext_proc.harness import Stream, ext_proc, policy
+from tests.redis_servers import RedisServer
+
+pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis cache")]
+
+
+@dataclass
+class Two:
+    """Two processes, and channels to them."""
+
+    plane: ControlPlane
+    processes: list[Process]
+    channels: list[grpc.aio.Channel]
+
+    def stream(self, number: int) -> Stream:
+        return Stream(self.channels[number], "proc-1")
+
+
+def shared(url: str, prefix: str) -> Snapshot:
+    message = policy()
+    message.cache.store.url_secret = "redis"
+    message.cache.store.prefix = prefix
+    secret = secret_pb2.Secret(name="redis")
+    secret.generic_secret.secret.inline_string = url
+    kinds = frozenset({NodeKind.EXT_PROC})
+    return Snapshot.of([Resource.of(each.name, each, kinds) for each in (secret, message)])
+
+
+@asynccontextmanager
+async def two(redis: RedisServer) -> AsyncIterator[Two]:
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(control_plane())
+        plane.publish(shared(redis.url, f"{os.urandom(6).hex()}:"))
+        processes = [await stack.enter_async_context(ext_proc(plane.address)) for _ in range(2)]
+        channels = []
+        for process in processes:
+            ready = await process.line("ready")
+            await process.line("cache_store_up")
+            channels.append(await stack.enter_async_context(grpc.aio.insecure_channel(str(ready["address"]))))
+        yield Two(plane, processes, channels)
+
+
+async def test_one_fills_and_the_other_serves(redis: RedisServer) -> None:
+    """A follower in the other process waits for just this response."""
+    async with two(redis) as it:
+        leader = it.stream(0)
+        await leader.asks()
+        follower = it.stream(1)
+        patience = await follower.asks()
+        await leader.responds({"content-length": "4", "cache-control": "max-age=60"})
+        await leader.sends(b"body")
+        answer = await follower.hears()
+        later = await it.stream(1).asks()
+
+    assert patience.HasField("override_message_timeout")
+    assert (b"body", b"body") == (answer.immediate_response.body, later.immediate_response.body)
+    assert "collapsed" in cache_status(answer)
+    assert "; hit" in cache_status(later)
+
+
+async def test_a_killed_leader_is_replaced_by_one_of_another_process(redis: RedisServer) -> None:
+    """SIGKILL: the lease expires within its two seconds, and exactly one follower goes to the service."""
+    async with two(redis) as it:
+        await it.stream(0).asks()
+        followers = [it.stream(1) for _ in range(3)]
+        for follower in followers:
+            assert (await follower.asks()).HasField("override_message_timeout")
+        it.processes[0].process.kill()
+        leader = await followers[0].hears()
+        await followers[0].responds({"content-length": "4", "cache-control": "max-age=60"})
+        await followers[0].sends(b"body")
+        others = [await follower.hears() for follower in followers[1:]]
+
+    assert leader.HasField("request_headers")
+    assert [b"body"] * 2 == [each.immediate_response.body for each in others]
+
+
+def cache_status(answer: ext_proc_pb2.ProcessingResponse) -> str:
+    headers = answer.immediate_response.headers.set_headers
+    return next(each.header.raw_value.decode() for each in headers if each.header.key == "cache-status")
