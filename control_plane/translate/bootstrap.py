@@ -26,6 +26,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.struct_pb2 import Struct
 
+from control_plane.config.rules.forms import MAX_REGEX_PROGRAM_SIZE
 from control_plane.translate.clusters import HTTP_PROTOCOL_OPTIONS, http2_options, keepalive, set_eds, set_strict_dns
 from control_plane.translate.endpoints import address
 from control_plane.translate.messages import duration, exact, packed
@@ -300,7 +301,7 @@ def _only_get() -> route_components_pb2.HeaderMatcher:
 def _layered_runtime() -> bootstrap_pb2.LayeredRuntime:
     """A route's regex may not become a program that costs every request milliseconds; the admin layer is for tests."""
     limits = Struct()
-    limits.update({"re2": {"max_program_size": {"error_level": 1000}}})
+    limits.update({"re2": {"max_program_size": {"error_level": MAX_REGEX_PROGRAM_SIZE}}})
     return bootstrap_pb2.LayeredRuntime(
         layers=[
             bootstrap_pb2.RuntimeLayer(name="defaults", static_layer=limits),

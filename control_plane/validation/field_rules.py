@@ -14,9 +14,11 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from validate import validate_pb2
 
+from control_plane.config.rules.forms import regex_fault
 from control_plane.validation.predicates import Predicate, defined_only, predicates
 
 _ANY = "google.protobuf.Any"
+_REGEX = "envoy.type.matcher.v3.RegexMatcher"
 _WRAPPERS = frozenset(
     f"google.protobuf.{kind}Value"
     for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
@@ -54,6 +56,12 @@ class _Compiled:
     """Checks of the whole message: what has to be set."""
 
 
+def _regex(message: Any) -> Violations:
+    """No annotation says it: Envoy compiles every expression, and refuses what is none or too large."""
+    fault = regex_fault(message.regex)
+    return [Violation("regex", fault)] if fault else []
+
+
 class FieldRules:
     """The compiled rules of every message type met so far."""
 
@@ -79,7 +87,8 @@ class FieldRules:
 
     def _compile(self, descriptor: Descriptor) -> _Compiled:
         checks = {field.number: (field.name, check) for field in descriptor.fields if (check := self._field(field))}
-        compiled = _Compiled(checks, tuple(_always(descriptor, checks)))
+        own = (_regex,) if descriptor.full_name == _REGEX else ()
+        compiled = _Compiled(checks, (*_always(descriptor, checks), *own))
         self._compiled[descriptor.full_name] = compiled
         return compiled
 

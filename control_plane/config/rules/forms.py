@@ -18,6 +18,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 _RE2_OPTIONS = re2.Options()
 _RE2_OPTIONS.log_errors = False
 
+MAX_REGEX_PROGRAM_SIZE = 1000
+"""Instructions that RE2 compiles an expression to; Envoy refuses a whole configuration for one with more."""
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length"}
 )
@@ -153,14 +155,16 @@ def unreachable_path_fault(text: str) -> str | None:
 
 
 def regex_fault(text: str) -> str | None:
-    """A regular expression in RE2's syntax, which Envoy uses."""
+    """A regular expression in RE2's syntax, which Envoy uses, and not too large for it."""
     try:
-        re2.compile(text, _RE2_OPTIONS)
+        size = re2.compile(text, _RE2_OPTIONS).programsize
     except re2.error as error:
         reason = (
             error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else str(error)
         )
         return f"is not a regular expression of RE2: {reason}"
+    if size > MAX_REGEX_PROGRAM_SIZE:
+        return f"is too large a regular expression: {size:,} instructions (at most {MAX_REGEX_PROGRAM_SIZE:,})"
     return None
 
 

@@ -177,6 +177,8 @@ def _check_compression(check: Check, path: Path, compression: Compression) -> No
         check.report.fault((*path, "algorithms"), "is empty (compression: none switches it off)")
     if len(set(compression.algorithms)) != len(compression.algorithms):
         check.report.fault((*path, "algorithms"), "names one algorithm twice")
+    if compression.min_size > MAX_REQUEST_BODY:
+        check.report.fault((*path, "min_size"), "is too large (less than 4GiB)")
 
 
 def _check_rewrite(check: Check, path: Path, rewrite: Rewrite) -> None:

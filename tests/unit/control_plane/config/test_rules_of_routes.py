@@ -49,6 +49,14 @@ CASES = {
         f"match: {{path: '/a?b=c'}}, service: users, {AUTH}",
         "match.path: '/a?b=c' holds a query or a fragment (the path alone)",
     ),
+    "compression_from_more_than_envoy_can_count": (
+        f"match: {{path: /a}}, service: users, compression: {{min_size: 5GiB}}, {AUTH}",
+        "compression.min_size: is too large (less than 4GiB)",
+    ),
+    "path_regex_too_large": (
+        f"match: {{path_regex: '/a{{1,1000}}'}}, service: users, {AUTH}",
+        "match.path_regex: is too large a regular expression: 2,004 instructions (at most 1,000)",
+    ),
     "path_regex_not_re2": (
         f"match: {{path_regex: '/(?=a)'}}, service: users, {AUTH}",
         "match.path_regex: is not a regular expression of RE2: invalid perl operator: (?=",

@@ -156,3 +156,16 @@ def test_an_assignment_that_is_odd_goes_through_the_rules() -> None:
 
     assert {} == admitted.snapshot.of_type(CLUSTER_LOAD_ASSIGNMENT)
     assert "priority" in admitted.withheld[0].reason
+
+
+def test_an_expression_that_envoy_would_refuse_is_withheld() -> None:
+    """One that is put together of several may be too large although each part is not."""
+    good, large = route("large", "a"), route("large", "a")
+    large.match.safe_regex.regex = "/a{1,1000}"
+    admission = Admission()
+    served = admission.admit(Snapshot.of([cluster("a"), routes(good)]), None).snapshot
+
+    admitted = admission.admit(Snapshot.of([cluster("a"), routes(large, route("to-a", "a"))]), served)
+
+    assert [good, route("to-a", "a")] == served_routes(admitted.snapshot)
+    assert "too large a regular expression" in admitted.withheld[0].reason
