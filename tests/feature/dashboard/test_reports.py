@@ -65,7 +65,8 @@ async def _send(address: str, body: bytes, token: str = "") -> grpc.StatusCode:
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with grpc.aio.insecure_channel(address) as channel:
         try:
-            await channel.unary_unary(EXPORT)(body, metadata=metadata, timeout=20)
+            export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+            await export(body, metadata=metadata, timeout=20)
         except grpc.aio.AioRpcError as error:
             return error.code()
     return grpc.StatusCode.OK
