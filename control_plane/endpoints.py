@@ -4,11 +4,14 @@
 the slices come from control_plane.kubernetes.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 _MAX_PORT = 65_535
+_FEW = 256
+"""Keys that are put into a sorted list one by one rather than by sorting it."""
 
 
 class Health(Enum):
@@ -150,6 +153,8 @@ class SliceMerge:
         self._merged: dict[str, Endpoint] = {}
         self._order: list[str] = []
         """The keys of what is merged, sorted."""
+        self._found: list[Endpoint] = []
+        """The endpoints of these keys."""
 
     def merge(self, slices: Mapping[str, EndpointSlice], service: ServiceSpec | None) -> tuple[Endpoint, ...]:
         """As the function `merge`; `slices` by name, a slice that did not change being the same object."""
@@ -162,7 +167,7 @@ class SliceMerge:
         if not self._take_changed(visible):
             self._take_all(visible)
         self._visible = visible
-        return _serving(tuple(map(self._merged.__getitem__, self._order)))
+        return _serving(tuple(self._found))
 
     def _take_changed(self, visible: Mapping[str, Mapping[str, Endpoint]]) -> bool:
         """Look at the slices that differ only; False while an endpoint stands in two slices."""
@@ -183,18 +188,33 @@ class SliceMerge:
         for key in removed:
             del merged[key]
         merged.update(fresh)
-        if removed:
-            self._order = [key for key in self._order if key not in removed]
-        if added:
-            self._order += added
-            self._order.sort()  # almost sorted: much less work than a sort
+        self._put_in_order(fresh, added, removed)
         return True
+
+    def _put_in_order(self, fresh: Mapping[str, Endpoint], added: Collection[str], removed: Collection[str]) -> None:
+        order, found = self._order, self._found
+        if len(added) + len(removed) > _FEW:
+            kept = [key for key in order if key not in removed]
+            self._order = sorted([*kept, *added])  # almost sorted: much less work than a sort
+            self._found = list(map(self._merged.__getitem__, self._order))
+            return
+        for key in removed:
+            place = bisect_left(order, key)
+            del order[place], found[place]
+        for key, endpoint in fresh.items():
+            place = bisect_left(order, key)
+            if key in added:
+                order.insert(place, key)
+                found.insert(place, endpoint)
+            else:
+                found[place] = endpoint
 
     def _take_all(self, visible: Mapping[str, Mapping[str, Endpoint]]) -> None:
         self._merged = {}
         for found in visible.values():
             _add(self._merged, found)
         self._order = sorted(self._merged)
+        self._found = list(map(self._merged.__getitem__, self._order))
 
     def _part(self, one: EndpointSlice, service: ServiceSpec | None) -> "_Part":
         known = self._parts.get(one.name)

@@ -1,11 +1,13 @@
 """The merge of EndpointSlices into the endpoints of one Service port."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane import endpoints
 from control_plane.endpoints import (
     AddressType,
     Condition,
@@ -245,9 +247,17 @@ slices = st.builds(
 )
 
 
-@given(st.lists(st.tuples(slices, st.booleans()), max_size=16))
-def test_what_is_merged_step_by_step_equals_what_is_merged_at_once(changes: list[tuple[EndpointSlice, bool]]) -> None:
+@given(changes=st.lists(st.tuples(slices, st.booleans()), max_size=16))
+@pytest.mark.parametrize("few", [0, 2, 256])
+def test_what_is_merged_step_by_step_equals_what_is_merged_at_once(
+    few: int, changes: list[tuple[EndpointSlice, bool]]
+) -> None:
     """The remembered parts never show: after every change the result is that of a fresh merge, sorted and unique."""
+    with patch.object(endpoints, "_FEW", few):
+        check_steps(changes)
+
+
+def check_steps(changes: list[tuple[EndpointSlice, bool]]) -> None:
     known: dict[str, EndpointSlice] = {}
     remembering = SliceMerge("http")
     for change, is_deleted in changes:
