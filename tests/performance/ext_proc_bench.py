@@ -46,7 +46,7 @@ class Size:
     entries: int
 
 
-FULL = Size(rounds=7, exchanges=3000, concurrent=1000, entries=100_000)
+FULL = Size(rounds=5, exchanges=2000, concurrent=1000, entries=100_000)
 QUICK = Size(rounds=1, exchanges=300, concurrent=100, entries=2000)
 
 
