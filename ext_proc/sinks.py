@@ -28,6 +28,7 @@ class Stores:
         self._policies = policies
         self._stores = stores
         self._secrets: dict[str, bytes] = {}
+        self._unusable: set[StoreName] = set()
         self._log = logger("policies")
 
     def update_secrets(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
@@ -38,12 +39,15 @@ class Stores:
     def refresh(self) -> None:
         """Open what is named; a policy whose Redis is unknown keeps its responses in memory, and the log says so."""
         addresses: dict[StoreName, RedisAddress] = {}
+        known, self._unusable = self._unusable, set()
         for name in sorted(self._policies.store_names, key=lambda name: (name.secret, name.prefix)):
             try:
                 message = authz_pb2.RedisStore(url_secret=name.secret, prefix=name.prefix)
                 addresses[name] = redis_address(message, self._secrets)
             except PolicyError as error:
-                self._log.error("cache_store_unusable", reason=str(error))
+                self._unusable.add(name)
+                if name not in known:
+                    self._log.error("cache_store_unusable", reason=str(error))
         self._stores.want(addresses)
 
 

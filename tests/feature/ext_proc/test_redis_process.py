@@ -10,7 +10,7 @@ import pytest
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc_pb2
 
-from control_plane.resource_types import NodeKind
+from control_plane.resource_types import PROCESSING_POLICY, NodeKind
 from control_plane.snapshot import Resource, Snapshot
 from tests.feature.ext_authz.harness import ControlPlane, Process, control_plane
 from tests.feature.ext_proc.harness import Stream, ext_proc, policy
@@ -93,3 +93,21 @@ async def test_a_killed_leader_is_replaced_by_one_of_another_process(redis: Redi
 def cache_status(answer: ext_proc_pb2.ProcessingResponse) -> str:
     headers = answer.immediate_response.headers.set_headers
     return next(each.header.raw_value.decode() for each in headers if each.header.key == "cache-status")
+
+
+async def test_an_address_that_is_missing_is_told_once() -> None:
+    """The process serves from memory."""
+    async with control_plane() as plane:
+        complete = shared("redis://127.0.0.1:1/0", "p:")
+        plane.publish(Snapshot.of(list(complete.of_type(PROCESSING_POLICY).values())))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            unusable = await process.line("cache_store_unusable")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+                await Stream(channel, "proc-1").fetches()
+                hit = await Stream(channel, "proc-1").asks()
+            await process.end()
+
+    assert "redis" in str(unusable["reason"])
+    assert b"body" == hit.immediate_response.body
+    assert 1 == sum(line.get("event") == "cache_store_unusable" for line in process.lines)
