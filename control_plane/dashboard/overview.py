@@ -74,7 +74,8 @@ def overview(scene: Scene, gateway: str) -> Overview:
 def _verdict(found: Sequence[Finding]) -> tuple[str, str]:
     critical = sum(one.severity is Severity.CRITICAL for one in found)
     if critical:
-        return f"{count(critical, 'problem')} now, {count(len(found), 'finding')} in all", "critical"
+        others = len(found) - critical
+        return f"{count(critical, 'problem')} now{f', {others} more to look at' if others else ''}", "critical"
     if found:
         return f"{count(len(found), 'thing')} to look at, requests are served", "warning"
     return "Everything is in order", "good"
@@ -92,7 +93,7 @@ def _figures(scene: Scene, gateway: str, total: Http, callouts: Callouts, points
             "requests",
             "Requests",
             f"{rate(total.requests)} /s",
-            f"{active:,} in flight" if active is not None else "no Envoy has reported yet",
+            f"{active:,} in flight" if active is not None else "how many are in flight is not known",
             "plain",
             course([one.requests for one in spark], "requests", "requests, the last five minutes"),
         ),

@@ -17,7 +17,7 @@ def age(seconds: float) -> str:
 
 
 def rate(per_second: float | None) -> str:
-    """Three digits that say something: `0.02`, `4.1`, `318`, `12.4 k`."""
+    """Three digits that say something: `0.02`, `4.1`, `2,083`, `12.4 k`."""
     if per_second is None:
         return NOTHING
     if per_second >= 1_000_000:
@@ -25,7 +25,7 @@ def rate(per_second: float | None) -> str:
     if per_second >= 10_000:
         return f"{per_second / 1000:.1f} k"
     if per_second >= 100:
-        return f"{per_second:.0f}"
+        return f"{per_second:,.0f}"
     if per_second >= 1:
         return f"{per_second:.1f}"
     return f"{per_second:.2f}" if per_second >= 0.005 else "0"
