@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
@@ -43,12 +43,7 @@ def cluster(name: str, service: Service, budget: RetryBudget | None, materials: 
         connect_timeout=duration(service.connect_timeout),
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT_BYTES),
         lb_policy=_LB_POLICIES[service.load_balancing.policy],
-        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
-            # Envoy's default of 50 % would send traffic to endpoints that are known to be dead.
-            healthy_panic_threshold=percent_pb2.Percent(value=service.panic_threshold),
-            # Envoy's default of 1 s would keep sending to an endpoint for a second after it was ejected or drained.
-            update_merge_window=duration(timedelta(0)),
-        ),
+        common_lb_config=_common_lb_config(service.panic_threshold),
         circuit_breakers=_circuit_breakers(service.circuit_breaker, budget),
         upstream_connection_options=_keepalive(),
         typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: _protocol_options(service.protocol)},
@@ -161,6 +156,16 @@ def _named(host: str, port: int, weight: int | None = None) -> endpoint_componen
 
 
 @cache
+def _common_lb_config(panic_threshold: int) -> cluster_pb2.Cluster.CommonLbConfig:
+    return cluster_pb2.Cluster.CommonLbConfig(
+        # Envoy's default of 50 % would send traffic to endpoints that are known to be dead.
+        healthy_panic_threshold=percent_pb2.Percent(value=panic_threshold),
+        # Envoy's default of 1 s would keep sending to an endpoint for a second after it was ejected or drained.
+        update_merge_window=duration(timedelta(0)),
+    )
+
+
+@cache
 def _protocol_options(protocol: str) -> Any:
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
     if protocol == "http1":
@@ -175,6 +180,7 @@ def _protocol_options(protocol: str) -> Any:
     )
 
 
+@lru_cache(maxsize=64)
 def _circuit_breakers(breaker: CircuitBreaker, budget: RetryBudget | None) -> circuit_breaker_pb2.CircuitBreakers:
     thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds(
         max_connections=UInt32Value(value=breaker.max_connections),
