@@ -196,10 +196,10 @@ async def test_a_refused_login_is_an_outage(redis_server: str, tmp_path: Path, u
             assert await has(it, "/a")
 
 
-@pytest.mark.parametrize("url", ["http://localhost", "redis+cluster://", f"redis://127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize("url", ["http://localhost", "redis+cluster://", "redis://127.0.0.1:{port}"])
 async def test_an_address_where_nothing_is(url: str) -> None:
     """The process runs, without Redis."""
-    async with running(usable_calls(url), tuning=QUICK, wait=False) as it:
+    async with running(usable_calls(url.format(port=free_port())), tuning=QUICK, wait=False) as it:
         it.store.invalidate(place().uri)
 
         assert Lease.DOWN is (await it.fetch(place(), lease=True)).lease
