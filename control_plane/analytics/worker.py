@@ -5,6 +5,7 @@ It also asks Envoys how many they have written, to know what was lost.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -25,6 +26,8 @@ T = TypeVar("T")
 FLUSH_S = 5.0
 """What a process that is killed loses at most."""
 _EXPIRE_S = 600.0
+_SILENT_ASKS = 5
+"""An Envoy that was asked so often in vain is asked again when it sends something; before, it may have been busy."""
 _ON_ITS_WAY_S = 0.2
 """How long entries may take that an Envoy has sent before it was asked."""
 _FORGET_ENVOYS_S = 86_400.0
@@ -80,6 +83,8 @@ class Worker:
         self._losses = Losses()
         self._hosts: dict[str, str] = {}
         """Of the Envoys that have sent something and tell their counters, by node."""
+        self._silent: Counter[str] = Counter()
+        """How often in a row one of them has not told."""
         self._pending: _Pending | None = None
         """What is being stored, or could not be; meanwhile the tally grows, within its bounds."""
         self._flushing = asyncio.Lock()
@@ -161,8 +166,14 @@ class Worker:
         await asyncio.sleep(_ON_ITS_WAY_S)
         for (node, host), counter in zip(hosts.items(), counters, strict=True):
             if counter is not None:
-                self._hosts.setdefault(node, host)
                 self._losses.counted(node, counter)
+                del self._silent[node]
+            else:
+                self._silent[node] += 1
+            if self._silent[node] < _SILENT_ASKS:
+                self._hosts.setdefault(node, host)
+            else:
+                del self._silent[node]
         self._losses.forget(self._clock() - _FORGET_ENVOYS_S)
 
     async def _guarded(self, storing: Awaitable[object]) -> bool:

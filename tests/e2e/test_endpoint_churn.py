@@ -67,6 +67,20 @@ async def _until_hosts(admin: str, ports: set[int]) -> None:
             await asyncio.sleep(0.05)
 
 
+async def _until_served(url: str) -> None:
+    """The listener comes after the clusters, on a stream of its own where there is one per type."""
+    async with httpx.AsyncClient() as http, asyncio.timeout(LIMIT_S):
+        while not await _is_served(http, url):  # noqa: ASYNC110 - what Envoy does sets no event
+            await asyncio.sleep(0.05)
+
+
+async def _is_served(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(url)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 async def _hosts(http: httpx.AsyncClient, admin: str) -> set[int]:
     try:
         clusters = (await http.get(f"{admin}/clusters?format=json")).json()["cluster_statuses"]
@@ -100,6 +114,7 @@ async def test_endpoint_churn_fails_no_request(
         reconciler.set_endpoints({"users": _endpoints(instances)})
         admin = await stack.enter_async_context(_connected(envoy_binary, tmp_path, xds, api_type, per_type=per_type))
         await _until_hosts(admin, set(instances))
+        await _until_served(f"http://127.0.0.1:{port}/")
         with load(f"http://127.0.0.1:{port}/", clients=4, pause_s=0.01) as tally:
             await asyncio.to_thread(tally.until_more, 20)
             kept = await _churn(reconciler, instances, seconds * CHANGES_A_SECOND)

@@ -182,6 +182,29 @@ async def test_what_envoy_wrote_and_nobody_got_is_in_the_report(tmp_path: Path) 
     assert 7.0 == analytics.sample("gateway_analytics_lost_entries_total")
 
 
+async def test_an_envoy_that_is_too_busy_to_tell_is_asked_again(tmp_path: Path) -> None:
+    """Though it sends nothing more; one that is gone is not asked for ever."""
+    counters = iter([0, None, None, 10, 10, *[None] * 20])
+    asked = 0
+
+    async def ask(_host: str) -> int | None:
+        nonlocal asked
+        asked += 1
+        return next(counters)
+
+    async with running(tmp_path, ask_envoy=ask) as analytics:
+        await analytics.send(message())
+        await analytics.worker.count_losses()
+        await analytics.send(message("/v1/a", "/v1/b", "/v1/c"))
+        for _ in range(14):
+            await analytics.worker.count_losses()
+        await analytics.worker.flush()
+        _, body = await analytics.get("/api/usage?window=1h")
+
+    assert '"lost": 7' in body
+    assert 5 + 5 == asked
+
+
 def test_who_is_at_the_other_end() -> None:
     """As gRPC writes peers."""
     assert ["127.0.0.1", "::1", ""] == [
