@@ -155,7 +155,7 @@ async def test_a_purge_and_a_write_hold_everywhere(shared: Shared) -> None:
 
     assert {"1"} == {each.text for each in before}
     assert "purged on 2 ext_proc" in told
-    # each process bans in Redis what it was told to; the later ban may take what was fetched after the first
+    # the ban holds at once; freeing what was tagged comes after it and may take what was fetched anew: one more miss
     assert {each.text for each in after} <= {"2", "3"}
     assert "shared" in stats.splitlines()[0]
 
