@@ -4,13 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jsonpath import JSONPath, JSONPathEnvironment
-from jsonpath.exceptions import JSONPathError
-from jsonpath.selectors import IndexSelector, NameSelector
-
+from policy.json_path import Query
 from policy.redaction import FieldPath, field_path
 
-_ENVIRONMENT = JSONPathEnvironment(strict=True)
 _ANYWHERE = re.compile(r"\$\.\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -22,7 +18,7 @@ class Fields:
     """At any depth."""
     paths: tuple[FieldPath, ...]
     """Ends of paths with more than one name."""
-    queries: tuple[JSONPath, ...]
+    queries: tuple[Query, ...]
 
     @property
     def last_names(self) -> frozenset[str] | None:
@@ -40,13 +36,13 @@ def fields(texts: Iterable[str]) -> Fields:
     """
     names: set[str] = set()
     paths: list[FieldPath] = []
-    queries: list[JSONPath] = []
+    queries: list[Query] = []
     for text in texts:
         anywhere = _ANYWHERE.fullmatch(text)
         if anywhere is not None:
             names.add(anywhere[1])
         elif text.startswith("$"):
-            queries.append(query(text))
+            queries.append(Query(text))
         else:
             path = field_path(text)
             if len(path.names) == 1 and path.names[0] is not None:
@@ -54,36 +50,3 @@ def fields(texts: Iterable[str]) -> Fields:
             else:
                 paths.append(path)
     return Fields(frozenset(names), tuple(paths), tuple(queries))
-
-
-def query(text: str) -> JSONPath:
-    """
-    Raises:
-        ValueError: no JSONPath, or one that means the whole document.
-    """
-    try:
-        compiled = _ENVIRONMENT.compile(text)
-    except (JSONPathError, RecursionError) as error:
-        reason = str(error).partition("\n")[0] or "nested too deeply"
-        raise ValueError(f"{text!r} is not a JSONPath: {reason} ($.user.name, $..password, $.items[*].id)") from None
-    if not isinstance(compiled, JSONPath):
-        raise ValueError(f"{text!r} is several JSONPaths (one for each field)")
-    if not compiled.segments:
-        raise ValueError(f"{text!r} is the whole document (a member: $.name)")
-    return compiled
-
-
-def steps_of(path: JSONPath) -> tuple[str | int, ...] | None:
-    """Names and indices of a path that can mean one member only; None for any other."""
-    if not path.singular_query():
-        return None
-    steps: list[str | int] = []
-    for segment in path.segments:
-        selector = segment.selectors[0]
-        if isinstance(selector, NameSelector):
-            steps.append(selector.name)
-        elif isinstance(selector, IndexSelector):
-            steps.append(selector.index)
-        else:
-            return None
-    return tuple(steps)

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, TypeAlias
 
-from jsonpath import JSONPath
-
-from policy.fields import Fields, query, steps_of
+from policy.fields import Fields
 from policy.json_patch import Json, Operation
+from policy.json_path import Query
 from policy.openapi.operations import OpenApi
 from policy.path_template import PathTemplate
 from policy.templates import Template, Variable, template
@@ -69,9 +68,8 @@ Filled: TypeAlias = "Template | dict[str, Filled] | list[Filled] | str | int | f
 
 @dataclass(frozen=True, slots=True)
 class SetValue:
-    path: JSONPath
-    steps: tuple[str | int, ...] | None
-    """Names and indices, if it means one member; those that are not there are made."""
+    path: Query
+    """Members on the way to the one that it means are made, if it can mean one only."""
     value: JsonTemplate
 
 
@@ -261,8 +259,7 @@ def set_value(path: str, value: Json) -> SetValue:
     """
     if not path.startswith("$"):
         raise ValueError(f"{path!r} is not a JSONPath ($.{path})")
-    compiled = query(path)
-    return SetValue(compiled, steps_of(compiled), json_template(value))
+    return SetValue(Query(path), json_template(value))
 
 
 def graphql_name(text: str) -> str:

@@ -4,13 +4,14 @@ What cannot be read cannot be redacted, so that nothing here ever passes a body 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ext_proc.transform import csv_text, json_text, xml_text
 from ext_proc.transform.problems import unreadable
 from policy.fields import Fields
 from policy.json_patch import Json
+from policy.redaction import FieldPath
 
 REDACTED = "[redacted]"
 _REDACTED_JSON = b'"[redacted]"'
@@ -120,12 +121,9 @@ def blank(document: Json, meant: Fields) -> int:
     hidden = 0
     for path in meant.queries:
         # All of them are found before the first is changed.
-        for found in list(path.finditer(document)):
-            parent: Any = found.parent.obj if found.parent is not None else None
-            key = found.parts[-1]
-            if isinstance(parent, (dict, list)):
-                hidden += json_text.members(parent[key])  # type: ignore[index]
-                parent[key] = REDACTED  # type: ignore[index]
+        for parent, key in path.places(document):
+            hidden += json_text.members(parent[key])
+            parent[key] = REDACTED
     if meant.paths:
         return hidden + _blank_paths(document, meant)
     return hidden + _blank_names(document, meant.names) if meant.names else hidden
@@ -156,30 +154,49 @@ def _blank_names(document: Json, names: frozenset[str]) -> int:
 def _blank_paths(document: Json, meant: Fields) -> int:
     hidden = 0
     pending: list[tuple[Json, tuple[str, ...]]] = [(document, ())]
-    matches = _matcher(meant)
-    last = meant.last_names
+    pop, push = pending.pop, pending.append
+    matches, last = _matcher(meant), meant.last_names
     while pending:
-        value, path = pending.pop()
-        if isinstance(value, dict):
-            for name in value if last is None else last.intersection(value):
-                if matches((*path, name)):
-                    hidden += json_text.members(value[name])
-                    value[name] = REDACTED
-            pending.extend(
-                (each, (*path, name)) for name, each in value.items() if type(each) is dict or type(each) is list
-            )
-        elif isinstance(value, list):
-            pending.extend((item, path) for item in value if isinstance(item, (dict, list)))
+        value, path = pop()
+        if type(value) is dict:
+            if last is None or not last.isdisjoint(value):
+                for name in value if last is None else last.intersection(value):
+                    if matches((*path, name)):
+                        hidden += json_text.members(value[name])
+                        value[name] = REDACTED
+            for name, each in value.items():
+                if type(each) is dict or type(each) is list:
+                    push((each, (*path, name)))
+        elif type(value) is list:
+            for each in value:
+                if type(each) is dict or type(each) is list:
+                    push((each, path))
     return hidden
 
 
 def _matcher(meant: Fields) -> Callable[[tuple[str, ...]], bool]:
-    names, paths = meant.names, meant.paths
+    names, ends = meant.names, _ends(meant.paths)
+    unnamed = ends.get(None, ())
 
     def matches(path: tuple[str, ...]) -> bool:
-        return path[-1] in names or any(each.matches(path) for each in paths)
+        name = path[-1]
+        if name in names:
+            return True
+        for before in (*ends.get(name, ()), *unnamed):
+            first = len(path) - 1 - len(before)
+            if first >= 0 and all(want is None or want == path[first + place] for place, want in enumerate(before)):
+                return True
+        return False
 
     return matches
+
+
+def _ends(paths: Iterable[FieldPath]) -> dict[str | None, list[tuple[str | None, ...]]]:
+    """By the last name, what has to stand before it."""
+    ends: dict[str | None, list[tuple[str | None, ...]]] = {}
+    for path in paths:
+        ends.setdefault(path.names[-1], []).append(path.names[:-1])
+    return ends
 
 
 def redact_csv(body: bytes, meant: Fields) -> bytes:

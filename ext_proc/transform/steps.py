@@ -75,9 +75,7 @@ def _failed(text: str) -> UnusableError:
 def places(document: Json, fields: Fields) -> Iterator[tuple[Any, Any]]:
     """Every object or list with the name or index of a member that is meant; do not change anything meanwhile."""
     for path in fields.queries:
-        for found in path.finditer(document):
-            if found.parent is not None:
-                yield found.parent.obj, found.parts[-1]
+        yield from path.places(document)
     if not fields.names and not fields.paths:
         return
     pending: list[tuple[Json, tuple[str, ...]]] = [(document, ())]
@@ -122,10 +120,11 @@ def _set(document: Json, each: SetValue, value_of: ValueOf) -> None:
     def value() -> Json:
         return each.value.value if each.value.filled is None else filled(each.value.filled, value_of)
 
-    if each.steps is not None:
-        _set_one(document, each.steps, value())
+    steps = each.path.steps
+    if steps is not None:
+        _set_one(document, steps, value())
         return
-    for parent, key in list(places(document, Fields(frozenset(), (), (each.path,)))):
+    for parent, key in each.path.places(document):
         parent[key] = value()
 
 
