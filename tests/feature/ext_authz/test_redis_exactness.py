@@ -1,67 +1,81 @@
 """Two processes on one Redis admit what one limit allows, in every window; and how many checks a round trip carries."""
 
 import asyncio
-import json
-import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
+import aiohttp
+import grpc
 import pytest
-import uvloop
 
 from ext_authz.redis_store import Tuning
+from protos.gateway.policy.v1 import authz_pb2
+from tests.feature.ext_authz.harness import CHECK, Process, control_plane, ext_authz, snapshot
 from tests.feature.ext_authz.redis_harness import asked, charge, running
 from tests.redis_servers import RedisServer
+from tests.unit.ext_authz.fixtures import answer, authz_policy, check_request, rate_limit
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis exactness")]
 
-RATE, BURST, LAST_S = 200, 50, 3.0
+RATE_PER_S, BURST, SENT_PER_S, LAST_S = 200, 50, 2_000, 2.5
+POLICY = "authz-exact"
 
 
-async def one_process(url: str, rate_per_s: int) -> list[tuple[float, float]]:
+async def caller(address: str, sent_per_s: int) -> list[tuple[float, float]]:
     """Send checks evenly for a while, without waiting for answers; when each admitted one was sent and answered.
 
-    Redis has decided it between the two. Both are of a clock that all processes of a machine share.
+    It was decided between the two.
     """
+    message = check_request(policy=POLICY, raw=True)
     admitted: list[tuple[float, float]] = []
-    each = charge(RATE, 1, burst=BURST, key="exact")
-
-    async with running(url, prefix="exact:", tuning=Tuning(timeout_s=5.0)) as store, asyncio.TaskGroup() as tasks:
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
 
         async def check() -> None:
-            sent = time.monotonic()
-            if (await asked(store, each)).admitted:
-                admitted.append((sent, time.monotonic()))
+            sent_s = time.monotonic()
+            told = answer(await call(message, timeout=20, wait_for_ready=True))
+            assert told.status in (200, 429)
+            if told.status == 200:
+                admitted.append((sent_s, time.monotonic()))
 
-        begun = time.monotonic()
-        number = 0
-        while (elapsed := time.monotonic() - begun) < LAST_S:
-            while number < elapsed * rate_per_s:
-                tasks.create_task(check())
-                number += 1
-            await asyncio.sleep(0.001)
-    assert number > 0.9 * LAST_S * rate_per_s
-    assert store.failures == 0
+        begun_s = time.monotonic()
+        for number in range(round(LAST_S * sent_per_s)):
+            tasks.create_task(check())
+            await asyncio.sleep(max(0.0, begun_s + number / sent_per_s - time.monotonic()))
     return admitted
 
 
-async def test_two_processes_admit_what_the_limit_says(redis: RedisServer) -> None:
-    """2,000 requests a second on two replicas: at most burst + rate x window + 1 in every sliding window."""
-    command = (sys.executable, "-m", "tests.feature.ext_authz.test_redis_exactness", redis.url)
-    processes = [
-        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3])
-        for _ in range(2)
-    ]
-    outputs = [(await process.communicate())[0] for process in processes]
-    admitted = sorted(tuple(each) for output in outputs for each in json.loads(output))
+async def store_counts(process: Process) -> dict[str, float]:
+    """Checks that Redis was asked about, and calls that failed."""
+    admin = (await process.line("ready"))["admin"]
+    async with aiohttp.ClientSession() as client:
+        text = await (await client.get(f"http://{admin}/metrics")).text()
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(found[f"gateway_authz_limiter_store_{name}_total"]) for name in ("checks", "failures")}
 
-    assert RATE * LAST_S * 0.8 < len(admitted)
-    for first, (begin, _) in enumerate(admitted):
-        answers = sorted(done for _, done in admitted[first:])
-        for count, end in enumerate(answers, 1):
-            # So many were both sent and answered, hence decided, in the window from `begin` to `end`.
-            assert count <= BURST + RATE * (end - begin) + 1
+
+async def test_two_processes_admit_what_the_limit_says(redis: RedisServer) -> None:
+    """2,000 requests a second to two ext_authz: at most burst + rate x window + 1 in every sliding window."""
+    policy = authz_policy(POLICY, rate_limits=[rate_limit("exact", RATE_PER_S, 1, burst=BURST, key=[])])
+    policy.rate_limit_store.CopyFrom(authz_pb2.RedisStore(url_secret="redis", prefix="exact:"))
+    patient = ("--store-timeout", "10")
+    async with control_plane() as plane:
+        plane.publish(snapshot(policy, secrets={"redis": redis.url.encode()}))
+        async with ext_authz(plane.address, *patient) as one, ext_authz(plane.address, *patient) as other:
+            addresses = [str((await process.line("ready"))["address"]) for process in (one, other)]
+            told = await asyncio.gather(*(caller(address, SENT_PER_S // 2) for address in addresses))
+            counts = [await store_counts(process) for process in (one, other)]
+
+    admitted = sorted(each for some in told for each in some)
+    assert RATE_PER_S * LAST_S * 0.8 < len(admitted)
+    assert all(some for some in told)
+    assert [0, 0] == [count["failures"] for count in counts]
+    assert len(admitted) <= sum(count["checks"] for count in counts)
+    for first, (begin_s, _) in enumerate(admitted):
+        answers = sorted(done_s for _, done_s in admitted[first:])
+        for count, end_s in enumerate(answers, 1):
+            # So many were both sent and answered, hence decided, in the window from `begin_s` to `end_s`.
+            assert count <= BURST + RATE_PER_S * (end_s - begin_s) + 1
 
 
 async def test_batches(redis: RedisServer) -> None:
@@ -111,7 +125,3 @@ async def test_a_full_queue_is_decided_without_redis(redis: RedisServer) -> None
 
         assert all(verdict.admitted for verdict in verdicts)
         assert (10, 20) == (store.checks, store.fallback.decisions["local"])
-
-
-if __name__ == "__main__":
-    print(json.dumps(uvloop.run(one_process(sys.argv[1], 1000))))  # noqa: T201 - the parent reads it
