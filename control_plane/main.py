@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
 
 import typer
 from aiohttp import web
@@ -17,15 +16,45 @@ from control_plane.admin.http import Protection, control_plane_app
 from control_plane.admin.tls import HttpTls
 from control_plane.dashboard.live import Live
 from control_plane.endpoints import Endpoint
+from control_plane.flags import (
+    AnalyticsEndpointFlag,
+    ConfigDirFlag,
+    ConfigFlag,
+    ConfigMapFlag,
+    ExtAuthzEndpointFlag,
+    ExtProcEndpointFlag,
+    HttpAddressFlag,
+    HttpCaFlag,
+    HttpCertFlag,
+    HttpKeyFlag,
+    KubeconfigFlag,
+    LogFormatFlag,
+    LogLevelFlag,
+    StateDirFlag,
+    StrictStartFlag,
+    TokenFlag,
+    XdsAddressFlag,
+    XdsCaFlag,
+    XdsCertFlag,
+    XdsClientsFlag,
+    XdsKeyFlag,
+    XdsTokenAudienceFlag,
+    XdsTokenFlag,
+    checked_format,
+    checked_level,
+    config_map_flag,
+    http_tls_files,
+)
 from control_plane.gateways import Gateways
 from control_plane.kubernetes.api import CredentialsError
 from control_plane.kubernetes.attached import Attached, attached
 from control_plane.kubernetes.config_map import ConfigMapFiles
 from control_plane.kubernetes.discovery import Discovery
-from control_plane.kubernetes.problems import Problem, Reference, config_map_reference
+from control_plane.kubernetes.problems import Problem
 from control_plane.metrics import Metrics, StoreCollector
 from control_plane.reconciler import ANALYTICS, Claim, Discovering, Reconciler
 from control_plane.reports import configuration_problems, discovery_problems, refusals
+from control_plane.served_certificates import ServedCertificates
 from control_plane.settings import Settings
 from control_plane.state import LastGood
 from control_plane.traffic.service import Reports, names_from
@@ -34,11 +63,11 @@ from control_plane.xds.server import XdsServer, presented
 from control_plane.xds.store import Store
 from control_plane.xds_security import XdsSecurity, is_loopback
 from gateway_runtime.admin import http_server, register_process_metrics
-from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
+from gateway_runtime.certificates import CertificateExpiry, Renewing
+from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions, server_credentials
 from gateway_runtime.process import StartError, raise_on_signal, run
-from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
+from gateway_runtime.telemetry import Logs, configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
-from gateway_runtime.transport import TlsFiles
 
 _DRAIN_S = 2.0
 """For streams to be told that this replica ends; Envoys keep what they have and go to another one."""
@@ -46,16 +75,12 @@ _CONNECTION_AGE_S = 3600.0
 """Clients connect again every hour, spread by gRPC's jitter of 10 %: they find new replicas, and prove who they are."""
 
 
-def _registry() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    register_process_metrics(registry)
-    return registry
-
-
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, logs: Logs) -> None:
     """Run until a signal comes."""
+    _refuse_open_http(settings)
     environment = dict(os.environ)
-    registry = _registry()
+    registry = CollectorRegistry()
+    register_process_metrics(registry, logs)
     try:
         async with attached(
             settings.kubeconfig,
@@ -83,7 +108,9 @@ async def _serve(
     TracingMetrics(registry, tracing)
     store = Store(tracing=tracing)
     source = _source(settings, environment, store, metrics, cluster.discovery if cluster is not None else None)
-    registry.register(StoreCollector(store))
+    xds_tls = settings.xds_security.tls()
+    http_tls = HttpTls(settings.http_tls) if settings.http_tls is not None else None
+    _register(registry, store, {"xds": xds_tls, "http": http_tls.tls if http_tls is not None else None})
     xds = XdsServer(store, metrics, access)
     traffic = Traffic(names_from(store, lambda: source.gateways))
     reports = Reports(traffic, metrics, access, presented, gateways=lambda: tuple(store.feeds))
@@ -92,7 +119,6 @@ async def _serve(
     server.server.add_generic_rpc_handlers((*xds.handlers(), reports.handler()))
     draining = asyncio.Event()
     live = Live()
-    http_tls = HttpTls(settings.http_tls) if settings.http_tls is not None else None
     app = control_plane_app(
         registry,
         store,
@@ -104,7 +130,7 @@ async def _serve(
         protection=_protection(settings),
         discovery=cluster.discovery if cluster is not None else None,
     )
-    credentials = settings.xds_security.credentials()
+    credentials = server_credentials(xds_tls) if xds_tls is not None else None
     xds_address = server.bind(settings.xds_address, name="xDS", credentials=credentials)
     async with (
         tracing.running(),
@@ -113,21 +139,39 @@ async def _serve(
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(raise_on_signal(), name="signals")
-        if cluster is not None:
-            tasks.create_task(cluster.run(), name="cluster")
-            await cluster.first_config_map()
-        await source.start(strict=settings.strict_start)
+        await _follow(tasks, settings, source, store, cluster)
         await server.set_serving(True)
         log.info("ready", xds=xds_address, http=http_address, config=settings.config or settings.config_dir)
-        tasks.create_task(source.run(), name="configuration")
-        tasks.create_task(store.run(), name="store")
         tasks.create_task(reports.run(), name="reports of statistics")
         tasks.create_task(live.run(), name="status page")
         if http_tls is not None:
             tasks.create_task(http_tls.run(), name="certificate of the HTTP side")
-        if cluster is not None:
-            present = partial(_problems, settings, source, store, cluster.discovery)
-            tasks.create_task(cluster.report(present), name="reports")
+
+
+async def _follow(
+    tasks: asyncio.TaskGroup,
+    settings: Settings,
+    source: Reconciler | Gateways,
+    store: Store,
+    cluster: Attached | None,
+) -> None:
+    """Serve the first configuration, and have what changes followed from then on."""
+    if cluster is not None:
+        tasks.create_task(cluster.run(), name="cluster")
+        await cluster.first_config_map()
+    await source.start(strict=settings.strict_start)
+    tasks.create_task(source.run(), name="configuration")
+    tasks.create_task(store.run(), name="store")
+    if cluster is not None:
+        present = partial(_problems, settings, source, store, cluster.discovery)
+        tasks.create_task(cluster.report(present), name="reports")
+
+
+def _register(registry: CollectorRegistry, store: Store, servers: Mapping[str, Renewing | None]) -> None:
+    """What is told by looking when somebody asks."""
+    registry.register(StoreCollector(store))
+    registry.register(ServedCertificates(store))
+    registry.register(CertificateExpiry({use: tls.current for use, tls in servers.items() if tls is not None}))
 
 
 def _source(
@@ -215,89 +259,30 @@ def _refuse_open_http(settings: Settings) -> None:
         )
 
 
-_PANEL = "Who may connect over xDS"
-_CA_HELP = "Clients need a certificate of this CA (mTLS); read again when it changes."
-_CERT_HELP = "This server's certificate; read again when it changes."
-_TOKEN_HELP = "A shared secret that is good for every gateway and kind of node."
-_AUDIENCE_HELP = "Ask the cluster about ServiceAccount tokens for this audience."
-_ANALYTICS_HELP = "Receives the access log of every gateway that does not say `analytics: none`: HOST:PORT, unix:/PATH."
-_CLIENTS_HELP = "YAML file: which certificates, ServiceAccounts and tokens may be which nodes."
-
-
 def main(
-    config: Annotated[
-        str, typer.Option(envvar="GATEWAY_CONFIG", help="The gateway.yaml to serve; it is watched.", show_default=False)
-    ] = "",
-    config_dir: Annotated[
-        str,
-        typer.Option(
-            envvar="GATEWAY_CONFIG_DIR",
-            help="Instead: a folder of them, one gateway each, chosen by node.cluster.",
-            show_default=False,
-        ),
-    ] = "",
-    xds_address: Annotated[
-        str, typer.Option(envvar="GATEWAY_XDS_ADDRESS", help="Where Envoys and services connect.")
-    ] = "127.0.0.1:18000",
-    http_address: Annotated[
-        str, typer.Option(envvar="GATEWAY_HTTP_ADDRESS", help="Status, /metrics, /healthz and /readyz.")
-    ] = "127.0.0.1:18080",
-    state_dir: Annotated[
-        Path | None, typer.Option(envvar="GATEWAY_STATE_DIR", help="Keeps the last good configuration for a restart.")
-    ] = None,
-    strict_start: Annotated[
-        bool, typer.Option("--strict-start", envvar="GATEWAY_STRICT_START", help="Exit with 2 if the file is faulty.")
-    ] = False,
-    token: Annotated[
-        str, typer.Option(envvar="GATEWAY_TOKEN", help="Asked from callers of the HTTP side.", show_default=False)
-    ] = "",
-    http_ca: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_HTTP_CA", help="A client certificate of this CA is as good as the token."),
-    ] = "",
-    http_cert: Annotated[
-        str, typer.Option(envvar="GATEWAY_HTTP_CERT", help="Certificate of the HTTP side; read again when it changes.")
-    ] = "",
-    http_key: Annotated[str, typer.Option(envvar="GATEWAY_HTTP_KEY", help="Its key.")] = "",
-    xds_ca: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CA", help=_CA_HELP, rich_help_panel=_PANEL)] = "",
-    xds_cert: Annotated[str, typer.Option(envvar="GATEWAY_XDS_CERT", help=_CERT_HELP, rich_help_panel=_PANEL)] = "",
-    xds_key: Annotated[str, typer.Option(envvar="GATEWAY_XDS_KEY", help="Its key.", rich_help_panel=_PANEL)] = "",
-    xds_token: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_XDS_TOKEN", help=_TOKEN_HELP, show_default=False, rich_help_panel=_PANEL),
-    ] = "",
-    xds_token_audience: Annotated[
-        str, typer.Option(envvar="GATEWAY_XDS_TOKEN_AUDIENCE", help=_AUDIENCE_HELP, rich_help_panel=_PANEL)
-    ] = "",
-    xds_clients: Annotated[
-        Path | None, typer.Option(envvar="GATEWAY_XDS_CLIENTS", help=_CLIENTS_HELP, rich_help_panel=_PANEL)
-    ] = None,
-    ext_authz_endpoint: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_EXT_AUTHZ_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
-    ] = "",
-    ext_proc_endpoint: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_EXT_PROC_ENDPOINT", help="Replaces the configured one: HOST:PORT, unix:/PATH."),
-    ] = "",
-    analytics_endpoint: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_ANALYTICS_ENDPOINT", help=_ANALYTICS_HELP, show_default=False),
-    ] = "",
-    kubeconfig: Annotated[
-        str,
-        typer.Option(envvar="GATEWAY_KUBECONFIG", help="Default: KUBECONFIG, else the pod's own.", show_default=False),
-    ] = "",
-    config_map: Annotated[
-        str,
-        typer.Option(
-            envvar="GATEWAY_CONFIG_MAP",
-            help="NAMESPACE/NAME of a ConfigMap that is kept as files beside --config.",
-            show_default=False,
-        ),
-    ] = "",
-    log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
-    log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
+    config: ConfigFlag = "",
+    config_dir: ConfigDirFlag = "",
+    xds_address: XdsAddressFlag = "127.0.0.1:18000",
+    http_address: HttpAddressFlag = "127.0.0.1:18080",
+    state_dir: StateDirFlag = None,
+    strict_start: StrictStartFlag = False,
+    token: TokenFlag = "",
+    http_ca: HttpCaFlag = "",
+    http_cert: HttpCertFlag = "",
+    http_key: HttpKeyFlag = "",
+    xds_ca: XdsCaFlag = "",
+    xds_cert: XdsCertFlag = "",
+    xds_key: XdsKeyFlag = "",
+    xds_token: XdsTokenFlag = "",
+    xds_token_audience: XdsTokenAudienceFlag = "",
+    xds_clients: XdsClientsFlag = None,
+    ext_authz_endpoint: ExtAuthzEndpointFlag = "",
+    ext_proc_endpoint: ExtProcEndpointFlag = "",
+    analytics_endpoint: AnalyticsEndpointFlag = "",
+    kubeconfig: KubeconfigFlag = "",
+    config_map: ConfigMapFlag = "",
+    log_level: LogLevelFlag = "info",
+    log_format: LogFormatFlag = "auto",
 ) -> None:
     """Serves a gateway.yaml to Envoys, ext_authz and ext_proc over xDS.
 
@@ -315,42 +300,16 @@ def main(
         state_dir=state_dir,
         strict_start=strict_start,
         http_token=token,
-        http_tls=_http_tls(http_ca, http_cert, http_key),
+        http_tls=http_tls_files(http_ca, http_cert, http_key),
         xds_security=XdsSecurity(xds_ca, xds_cert, xds_key, xds_token, xds_clients, xds_token_audience),
         ext_authz_endpoint=ext_authz_endpoint,
         ext_proc_endpoint=ext_proc_endpoint,
         analytics_endpoint=analytics_endpoint,
         kubeconfig=kubeconfig,
-        config_map=_config_map(config_map),
-        log_level=_one_of("--log-level", log_level, LEVELS),
-        log_format=cast(LogFormat, _one_of("--log-format", log_format, ("auto", "json", "console"))),
+        config_map=config_map_flag(config_map),
     )
-    configure_logging(settings.log_level, settings.log_format, process="control_plane")
-
-    async def started() -> None:
-        _refuse_open_http(settings)
-        await serve(settings)
-
-    sys.exit(run(started))
-
-
-def _http_tls(ca_file: str, certificate_file: str, key_file: str) -> TlsFiles | None:
-    if bool(certificate_file) != bool(key_file) or (ca_file and not key_file):
-        raise typer.BadParameter("--http-cert and --http-key belong together, and --http-ca needs both")
-    return TlsFiles(certificate_file, key_file, ca_file) if certificate_file else None
-
-
-def _config_map(text: str) -> Reference | None:
-    try:
-        return config_map_reference(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--config-map: {error}") from error
-
-
-def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise typer.BadParameter(f"{flag} is one of {', '.join(allowed)}")
-    return value
+    logs = configure_logging(checked_level(log_level), checked_format(log_format), process="control_plane")
+    sys.exit(run(lambda: serve(settings, logs)))
 
 
 def run_process() -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from control_plane.kubernetes.problems import Reference
 from control_plane.xds_security import XdsSecurity
-from gateway_runtime.telemetry import LogFormat
 from gateway_runtime.transport import TlsFiles
 
 
@@ -38,5 +37,3 @@ class Settings:
     """"" uses the pod's service account, or KUBECONFIG."""
     config_map: Reference | None
     """A ConfigMap whose keys are kept as files beside `config`."""
-    log_level: str
-    log_format: LogFormat

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-import grpc
-
 from control_plane.xds.access import Access, Clients, ClientsFileError, TokenReviewer, parse_clients
+from gateway_runtime.certificates import Renewing
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
-from gateway_runtime.transport import TlsFiles, server_credentials
+from gateway_runtime.transport import TlsFiles, TransportFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,14 @@ class XdsSecurity:
             exit_code=2,
         )
 
-    def credentials(self) -> "grpc.ServerCredentials | None":
-        """None: plain text. Raises StartError."""
+    def tls(self) -> Renewing | None:
+        """None: plain text. Raises StartError: the files cannot be used now."""
         if not self.certificate_file:
             return None
-        return server_credentials(TlsFiles(self.certificate_file, self.key_file, self.ca_file))
+        try:
+            return Renewing(TlsFiles(self.certificate_file, self.key_file, self.ca_file))
+        except TransportFileError as error:
+            raise StartError(str(error), exit_code=2) from error
 
     def access(self, review: TokenReviewer | None) -> Access:
         """Raises StartError.

@@ -23,11 +23,12 @@ from ext_proc.settings import Settings
 from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, SECRET_TYPE, PolicySink, PurgeSink, SecretSink, Stores
 from ext_proc.store_metrics import StoreMetrics
 from gateway_runtime.admin import admin_app, http_server, register_process_metrics
+from gateway_runtime.certificates import expiry_of_client
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.reporting import report
-from gateway_runtime.telemetry import configure_logging, logger
+from gateway_runtime.telemetry import Logs, configure_logging, logger
 from gateway_runtime.tracing import Tracing, TracingMetrics
 from gateway_runtime.tracing_sink import TRACING_TYPE, TracingSink
 from gateway_runtime.workers import raise_when_orphaned, run_workers
@@ -42,12 +43,13 @@ REPORTED = frozenset({"gateway_cache_requests_total"})
 EXPIRY_INTERVAL_S = 1.0
 
 
-async def serve_worker(settings: Settings) -> None:
+async def serve_worker(settings: Settings, logs: Logs) -> None:
     """Serve Process streams on one address until a signal; SERVING as soon as the first policies are in force."""
     log = logger("ext_proc")
     policies = PolicyStore()
     registry = CollectorRegistry()
-    register_process_metrics(registry)
+    register_process_metrics(registry, logs)
+    registry.register(expiry_of_client(settings.dialling.tls))
     store_metrics = StoreMetrics(registry)
 
     def open_store(address: RedisAddress) -> RedisCache:
@@ -133,9 +135,10 @@ async def serve_workers(settings: Settings) -> None:
 
 def main() -> int:
     settings = flags.parse(sys.argv[1:], os.environ)
-    configure_logging(settings.log_level, settings.log_format, process="ext_proc")
-    serve_all = serve_workers if len(settings.addresses) > 1 else serve_worker
-    return run(lambda: serve_all(settings))
+    logs = configure_logging(settings.log_level, settings.log_format, process="ext_proc")
+    if len(settings.addresses) > 1:
+        return run(lambda: serve_workers(settings))
+    return run(lambda: serve_worker(settings, logs))
 
 
 if __name__ == "__main__":

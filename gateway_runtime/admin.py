@@ -11,7 +11,9 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from gateway_runtime.log_metrics import LogCollector
 from gateway_runtime.process import StartError
+from gateway_runtime.telemetry import Logs
 
 Readiness = Callable[[], str | None]
 """None if the process is ready, else why not in a few words."""
@@ -21,9 +23,9 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 """Probes have no token."""
 
 
-def register_process_metrics(registry: CollectorRegistry) -> None:
-    """CPU, memory, descriptors, age and garbage collection of this process, which every registry should have."""
-    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+def register_process_metrics(registry: CollectorRegistry, logs: Logs) -> None:
+    """CPU, memory, descriptors, age, garbage collection and log of this process, which every registry should have."""
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, LogCollector(logs)):
         registry.register(collector)
 
 

@@ -11,7 +11,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from gateway_runtime.certificates import Renewing
 from gateway_runtime.process import StartError
+from gateway_runtime.transport import TlsMaterial
 
 MIB = 1024 * 1024
 
@@ -123,6 +125,26 @@ class GrpcServer:
             yield
         finally:
             await asyncio.shield(self.stop(notice_s=notice_s, drain_s=drain_s))
+
+
+def server_credentials(tls: Renewing) -> grpc.ServerCredentials:
+    """TLS whose files are looked at again at each handshake; clients need a certificate if there is a CA."""
+    given = tls.current()
+
+    def renewed() -> "grpc.ServerCertificateConfiguration | None":
+        """What is to be used from now on; None: what there is. gRPC calls it on a thread of its own."""
+        nonlocal given
+        if (material := tls.current()) is given:
+            return None
+        given = material
+        return _certificates(material)
+
+    # The stubs do not know that it may return None.
+    return grpc.dynamic_ssl_server_credentials(_certificates(given), renewed, given.ca is not None)  # type: ignore[arg-type]
+
+
+def _certificates(material: TlsMaterial) -> "grpc.ServerCertificateConfiguration":
+    return grpc.ssl_server_certificate_configuration([(material.key, material.certificate)], material.ca)
 
 
 async def serve(

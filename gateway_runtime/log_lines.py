@@ -30,14 +30,15 @@ class Lines:
         self._dropped_line = dropped_line
         self._capacity = capacity
         self._waiting: SimpleQueue[str | None] = SimpleQueue()
-        self._dropped = 0
+        self.dropped = 0
+        """Lines that did not fit, since the start."""
         self._told = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> int:
         if self._waiting.qsize() >= self._capacity:
-            self._dropped += 1
+            self.dropped += 1
         else:
             self._waiting.put(text)
         return len(text)
@@ -56,7 +57,7 @@ class Lines:
             taken = self._taken()
             ended = None in taken
             texts = [text for text in taken if text is not None]
-            if (dropped := self._dropped) > self._told:
+            if (dropped := self.dropped) > self._told:
                 texts.append(self._dropped_line(dropped - self._told))
                 self._told = dropped
             try:
@@ -82,6 +83,8 @@ class Repeats:
     def __init__(self, monotonic_s: Callable[[], float], *, allowed: int = ALLOWED) -> None:
         self._monotonic_s = monotonic_s
         self._allowed = allowed
+        self.left_out_in_all = 0
+        """Lines, since the start."""
         self._counts: dict[Hashable, tuple[float, int]] = {}
         """Beginning of the window and lines in it, by event."""
 
@@ -95,4 +98,7 @@ class Repeats:
         if len(self._counts) >= _MAX_KEYS and event not in self._counts:
             self._counts.clear()  # events are constants; texts of libraries may be endlessly many
         self._counts[event] = (began_s, count + 1)
-        return missing if count < self._allowed else None
+        if count < self._allowed:
+            return missing
+        self.left_out_in_all += 1
+        return None

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import orjson
@@ -28,7 +29,19 @@ _LIMITED_ITSELF = "audit"
 _QUIET_LIBRARIES = ("grpc._cython.cygrpc", "aiohttp.access", "asyncio")
 
 
-def configure_logging(level: str = "info", format: LogFormat = "auto", *, process: str = "") -> None:
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What became of the lines of this process."""
+
+    lines: Lines
+    repeats: Repeats
+
+    def dropped(self) -> Mapping[str, int]:
+        """Lines that were not written since the start, by reason."""
+        return {"queue_full": self.lines.dropped, "repeated": self.repeats.left_out_in_all}
+
+
+def configure_logging(level: str = "info", format: LogFormat = "auto", *, process: str = "") -> Logs:
     """Set up structlog and the standard library's logging of this process; call it once, from `__main__`.
 
     Args:
@@ -55,6 +68,7 @@ def configure_logging(level: str = "info", format: LogFormat = "auto", *, proces
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, lambda *_: threshold.move(logging.DEBUG))
         signal.signal(signal.SIGUSR2, lambda *_: threshold.move(threshold.configured))
+    return Logs(lines, repeats)
 
 
 class _LineLogger:

@@ -1,8 +1,7 @@
 """Who is at the other end of our own connections: TLS files that may be replaced at any time, and bearer tokens.
 
 Both ends read files again when a connection is made, so that certificates are rotated without a restart and without
-breaking an open stream. A replacement that cannot be used (half written, a key of another certificate) is reported once
-and the last good one stays.
+breaking an open stream; a server (certificates.py) keeps its last good ones when a replacement cannot be used.
 """
 
 import argparse
@@ -13,9 +12,6 @@ from dataclasses import dataclass
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-from gateway_runtime.process import StartError
-from gateway_runtime.telemetry import logger
 
 
 class TransportFileError(Exception):
@@ -137,53 +133,7 @@ def dialling_arguments(chosen: Dialling) -> list[str]:
     ]
 
 
-def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """TLS whose files are looked at again at each handshake; clients need a certificate if there is a CA.
-
-    Raises:
-        StartError: the files cannot be used now.
-    """
-    try:
-        stamp, material = files.stamp(), files.read()
-    except TransportFileError as error:
-        raise StartError(str(error), exit_code=2) from error
-    renewal = _Renewal(files, stamp)
-    needs_certificate = files.ca_file != ""
-    # The stubs do not know that it may return None.
-    return grpc.dynamic_ssl_server_credentials(_configuration(material), renewal, needs_certificate)  # type: ignore[arg-type]
-
-
-class _Renewal:
-    """Called by gRPC, on a thread of its own, before each handshake."""
-
-    def __init__(self, files: TlsFiles, stamp: tuple[tuple[int, int, int], ...]) -> None:
-        self._files = files
-        self._stamp = stamp
-        self._log = logger("transport")
-
-    def __call__(self) -> "grpc.ServerCertificateConfiguration | None":
-        """What is to be used from now on; None: what there is."""
-        try:
-            stamp = self._files.stamp()
-        except TransportFileError:
-            return None  # in the middle of being replaced
-        if stamp == self._stamp:
-            return None
-        self._stamp = stamp
-        try:
-            material = self._files.read()
-        except TransportFileError as error:
-            self._log.error("certificate_not_renewed", reason=str(error), serving="the last good one")
-            return None
-        self._log.info("certificate_renewed", file=self._files.certificate_file)
-        return _configuration(material)
-
-
 _Encoder = Callable[[Encoding, PublicFormat], bytes]
-
-
-def _configuration(material: TlsMaterial) -> "grpc.ServerCertificateConfiguration":
-    return grpc.ssl_server_certificate_configuration([(material.key, material.certificate)], material.ca)
 
 
 def _encoded(key: object) -> bytes:

@@ -32,12 +32,12 @@ class Authority:
         self.file = folder / f"{name}-ca.pem"
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, file: str, *names: str) -> Files:
+    def issue(self, file: str, *names: str, days: int = 1) -> Files:
         """A certificate with these names: URIs have a scheme, the rest are DNS names; 127.0.0.1 is always one."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives: list[x509.GeneralName] = [x509.IPAddress(_LOOPBACK)]
         alternatives += [x509.UniformResourceIdentifier(one) if "://" in one else x509.DNSName(one) for one in names]
-        certificate = _signed(file, key, self._key, self._certificate, alternatives)
+        certificate = _signed(file, key, self._key, self._certificate, alternatives, days)
         files = Files(self.file, self._folder / f"{file}.pem", self._folder / f"{file}.key")
         files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
         files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -50,6 +50,7 @@ def _signed(
     signer: ec.EllipticCurvePrivateKey,
     issuer: x509.Certificate | None,
     names: "list[x509.GeneralName] | tuple[()]",
+    days: int = 1,
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -60,7 +61,7 @@ def _signed(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if names:

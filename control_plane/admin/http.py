@@ -3,20 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from control_plane.admin.cache import purge_handler
+from control_plane.admin.api import Api
 from control_plane.admin.guard import Sessions, authenticated, login_routes, on_prepare, same_site, security_headers
-from control_plane.admin.resources import resources
 from control_plane.admin.status import Status, cluster_status, status
 from control_plane.dashboard.live import Live
 from control_plane.dashboard.pages import Pages, login_page
 from control_plane.dashboard.scene import Scenes
-from control_plane.gateways import Gateways, StillConfiguredError
+from control_plane.gateways import Gateways
 from control_plane.kubernetes.discovery import Discovery
-from control_plane.purges import Purges
 from control_plane.reconciler import Reconciler
 from control_plane.traffic.traffic import Traffic
 from control_plane.xds.store import Store
@@ -72,36 +69,17 @@ def control_plane_app(
         cluster = cluster_status(discovery, source.gateways) if discovery is not None else None
         return status(source.status, store, cluster, source.statuses)
 
-    async def api_status(_request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-store"}
-        return web.Response(body=orjson.dumps(current()), content_type="application/json", headers=headers)
-
-    async def api_resources(request: web.Request) -> web.Response:
-        """Of one gateway, or of all: what is served, by type and name, with versions."""
-        name = request.query.get("gateway")
-        if name is not None and name not in store.feeds:
-            raise web.HTTPNotFound(text=f"no gateway {name!r}; there is: {', '.join(sorted(store.feeds)) or 'none'}\n")
-        found = {feed: resources(store.feeds[feed].current.snapshot) for feed in sorted(store.feeds)}
-        body = orjson.dumps({"gateways": found if name is None else {name: found[name]}})
-        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-    async def remove_gateway(request: web.Request) -> web.Response:
-        """Of a gateway whose file is gone, and that nobody needs any more."""
-        if not isinstance(source, Gateways):
-            raise web.HTTPConflict(text="the only gateway cannot be removed\n")
-        try:
-            source.remove(request.match_info["name"])
-        except KeyError:
-            raise web.HTTPNotFound(text="no such gateway\n") from None
-        except StillConfiguredError as error:
-            raise web.HTTPConflict(text=f"{error}\n") from error
-        return web.Response(status=204)
-
     app = admin_app(registry, readiness)
-    app.add_routes([web.get("/api/status", api_status)])
-    app.add_routes([web.post("/api/cache/purge", purge_handler(Purges(store)))])
-    app.add_routes([web.get("/api/resources", api_resources), web.delete("/api/gateways/{name}", remove_gateway)])
+    app.add_routes(Api(store, source, current).routes())
     sessions = Sessions(protection.token) if protection.token else None
+    _protect(app, protection, sessions)
+    scenes = Scenes(current, lambda: source.gateways, store, traffic, round_s)
+    app.add_routes(Pages(scenes, live, has_login=sessions is not None).routes())
+    return app
+
+
+def _protect(app: web.Application, protection: Protection, sessions: Sessions | None) -> None:
+    """Headers for browsers, and the questions that callers are asked."""
     app.middlewares.append(security_headers())
     app.middlewares.append(same_site(only_local=not protection.is_protected and protection.is_loopback))
     if protection.is_protected:
@@ -109,6 +87,3 @@ def control_plane_app(
     app.on_response_prepare.append(on_prepare)
     if sessions is not None:
         app.add_routes(login_routes(sessions, login_page))
-    scenes = Scenes(current, lambda: source.gateways, store, traffic, round_s)
-    app.add_routes(Pages(scenes, live, has_login=sessions is not None).routes())
-    return app

@@ -5,9 +5,10 @@ import ssl
 import tempfile
 from typing import Never
 
+from gateway_runtime.certificates import Renewing
 from gateway_runtime.process import StartError
 from gateway_runtime.telemetry import logger
-from gateway_runtime.transport import TlsFiles, TransportFileError
+from gateway_runtime.transport import TlsFiles, TlsMaterial, TransportFileError
 
 _LOOK_S = 5.0
 
@@ -22,13 +23,13 @@ class HttpTls:
             files: with a CA, certificates of clients are verified by it. Probes have none, so none is demanded here:
                 what is not for everybody asks for it itself.
         """
-        self._files = files
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._log = logger("http_tls")
         try:
-            self._stamp = files.stamp()
-            self._load()
+            self.tls = Renewing(files)
+            self._seen = self.tls.current()
+            self._load(self._seen)
         except (TransportFileError, ssl.SSLError) as error:
             raise StartError(f"--http-cert, --http-key, --http-ca: {error}", exit_code=2) from error
 
@@ -40,21 +41,18 @@ class HttpTls:
 
     def renew(self) -> bool:
         """Whether there was something new that can be used."""
+        if (material := self.tls.current()) is self._seen:
+            return False
+        self._seen = material
         try:
-            stamp = self._files.stamp()
-            if stamp == self._stamp:
-                return False
-            self._stamp = stamp
-            self._load()
-        except (TransportFileError, ssl.SSLError) as error:
+            self._load(material)
+        except ssl.SSLError as error:
             self._log.error("certificate_not_renewed", reason=str(error), serving="the last good one")
             return False
-        self._log.info("certificate_renewed", file=self._files.certificate_file)
         return True
 
-    def _load(self) -> None:
+    def _load(self, material: TlsMaterial) -> None:
         """From what was checked, not from the files once more: they may be in the middle of being replaced."""
-        material = self._files.read()
         if material.ca is not None:
             self.context.load_verify_locations(cadata=material.ca.decode("ascii", "replace"))
             self.context.verify_mode = ssl.CERT_OPTIONAL

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import aiohttp
 import typer
@@ -18,19 +18,20 @@ from control_plane.analytics.sqlite import SqliteDatabase
 from control_plane.analytics.storage import Database, Storage, StorageError
 from control_plane.analytics.web import analytics_app
 from control_plane.analytics.worker import Worker
+from control_plane.flags import LogFormatFlag, LogLevelFlag, TokenFlag, checked_format, checked_level
 from gateway_runtime.admin import http_server, register_process_metrics
 from gateway_runtime.grpc_server import MIB, GrpcServer, ServerOptions
 from gateway_runtime.process import StartError, raise_on_signal, run
-from gateway_runtime.telemetry import LEVELS, LogFormat, configure_logging, logger
+from gateway_runtime.telemetry import Logs, configure_logging, logger
 
 _DRAIN_S = 0.5
 """Envoy keeps entries while there is no stream; it has nothing to wait for."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, logs: Logs) -> None:
     """Run until a signal comes."""
     registry = CollectorRegistry()
-    register_process_metrics(registry)
+    register_process_metrics(registry, logs)
     metrics = Metrics(registry)
     storage = Storage(database(settings), max_rows=settings.max_rows)
     with ThreadPoolExecutor(1, "storage") as executor:
@@ -112,9 +113,7 @@ def main(
     database: Annotated[
         str, typer.Option(envvar="GATEWAY_ANALYTICS_DATABASE", help=_DATABASE_HELP, show_default=False)
     ] = "",
-    token: Annotated[
-        str, typer.Option(envvar="GATEWAY_TOKEN", help="Asked from callers of the HTTP side.", show_default=False)
-    ] = "",
+    token: TokenFlag = "",
     max_consumers: Annotated[
         int,
         typer.Option(min=1, envvar="GATEWAY_ANALYTICS_MAX_CONSUMERS", help="Told apart at a time; others are (other)."),
@@ -126,31 +125,21 @@ def main(
     envoy_stats_port: Annotated[
         int, typer.Option(min=0, max=65535, envvar="GATEWAY_ANALYTICS_ENVOY_STATS_PORT", help=_STATS_HELP)
     ] = 9902,
-    log_level: Annotated[str, typer.Option(envvar="GATEWAY_LOG_LEVEL", help=", ".join(LEVELS))] = "info",
-    log_format: Annotated[str, typer.Option(envvar="GATEWAY_LOG_FORMAT", help="auto, json or console")] = "auto",
+    log_level: LogLevelFlag = "info",
+    log_format: LogFormatFlag = "auto",
 ) -> None:
     """Receives Envoy's access log and reports who uses what.
 
     Example: python -m control_plane --role analytics --state-dir .gateway/analytics
     """
     settings = Settings(address, http_address, state_dir, database, token, max_consumers, max_rows, envoy_stats_port)
-    configure_logging(
-        _one_of("--log-level", log_level, LEVELS),
-        cast(LogFormat, _one_of("--log-format", log_format, ("auto", "json", "console"))),
-        process="analytics",
-    )
+    logs = configure_logging(checked_level(log_level), checked_format(log_format), process="analytics")
 
     async def started() -> None:
         _refuse(settings)
-        await serve(settings)
+        await serve(settings, logs)
 
     sys.exit(run(started))
-
-
-def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise typer.BadParameter(f"{flag} is one of {', '.join(allowed)}")
-    return value
 
 
 def run_process() -> None:

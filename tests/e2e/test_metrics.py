@@ -21,6 +21,7 @@ def test_every_process_has_metrics_health_and_readiness(stack: Stack) -> None:
         assert {200} == {answer.status_code for answer in answers.values()}
         for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
             assert re.search(rf"^{name} [0-9.e+]+$", answers["/metrics"].text, re.MULTILINE), (port, name)
+        assert 'gateway_log_lines_dropped_total{reason="queue_full"} 0.0' in answers["/metrics"].text
 
 
 def test_envoy_has_what_rules_and_dashboards_ask_for(stack: Stack) -> None:

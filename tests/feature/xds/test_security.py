@@ -15,7 +15,9 @@ from control_plane.resource_types import AUTHZ_POLICY, CLUSTER, SECRET, NodeKind
 from control_plane.snapshot import Resource
 from control_plane.xds.access import Access
 from control_plane.xds.server import _METHODS as METHODS
-from gateway_runtime.transport import Dialling, TlsFiles, server_credentials
+from gateway_runtime.certificates import Renewing
+from gateway_runtime.grpc_server import server_credentials
+from gateway_runtime.transport import Dialling, TlsFiles
 from gateway_runtime.xds_client import XdsClient
 from tests.certificates import Authority, Files
 from tests.feature.xds.probe import LIMIT_S, code_of, delta, node, sotw
@@ -48,7 +50,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 async def secured(authority: Authority) -> AsyncIterator[Serving]:
     """A server that wants client certificates."""
-    credentials = server_credentials(tls(authority.issue("server", "localhost")))
+    credentials = server_credentials(Renewing(tls(authority.issue("server", "localhost"))))
     async with serving(QUICK, access=Access(wants_certificate=True), credentials=credentials) as running:
         running.publish(cluster("a"))
         yield running
@@ -101,7 +103,7 @@ async def test_secrets_go_only_to_those_whose_credential_is_for_them(authority: 
     from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
     secret = Resource.of("jwt", secret_pb2.Secret(name="jwt"), frozenset({NodeKind.EXT_AUTHZ}))
-    credentials = server_credentials(tls(authority.issue("server")))
+    credentials = server_credentials(Renewing(tls(authority.issue("server"))))
     async with serving(QUICK, access=Access(wants_certificate=True), credentials=credentials) as running:
         running.publish(cluster("a"), secret, policy("p"))
         found = {}
@@ -119,7 +121,7 @@ async def test_a_new_certificate_serves_without_breaking_streams(authority: Auth
     files = authority.issue("server", "old.test")
     client = authority.issue("client", ENVOY)
     async with serving(
-        QUICK, access=Access(wants_certificate=True), credentials=server_credentials(tls(files))
+        QUICK, access=Access(wants_certificate=True), credentials=server_credentials(Renewing(tls(files)))
     ) as running:
         running.publish(cluster("a"))
         async with dialled(running.address, Dialling(tls(client))) as channel:
@@ -166,7 +168,7 @@ async def test_our_own_client_connects_with_certificate_or_token(
     """ext_authz and ext_proc use this client."""
     token = tmp_path / "token"
     token.write_text("right\n")
-    credentials = None if with_token else server_credentials(tls(authority.issue("server")))
+    credentials = None if with_token else server_credentials(Renewing(tls(authority.issue("server"))))
     access = Access(token="right") if with_token else Access(wants_certificate=True)
     dialling = (
         Dialling(token_file=str(token))

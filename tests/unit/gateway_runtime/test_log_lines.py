@@ -6,7 +6,11 @@ import subprocess
 import sys
 import threading
 
+from prometheus_client import CollectorRegistry
+
 from gateway_runtime.log_lines import WINDOW_S, Lines, Repeats
+from gateway_runtime.log_metrics import LogCollector
+from gateway_runtime.telemetry import Logs
 
 PROGRAM = """
 import sys, time
@@ -46,6 +50,29 @@ def test_what_does_not_fit_is_left_out_and_told() -> None:
     lines.close(20)
 
     assert ["first", *map(str, range(10)), "15 left out"] == stream.getvalue().splitlines()
+    assert 15 == lines.dropped
+
+
+def test_what_is_not_written_is_counted() -> None:
+    """By why: nobody reads, or one event came too often."""
+    stream = Held()
+    lines = Lines(stream, str, capacity=1)
+    repeats = Repeats(lambda: 0.0, allowed=2)
+    registry = CollectorRegistry()
+    registry.register(LogCollector(Logs(lines, repeats)))
+    lines.write("first\n")
+    assert stream.reached.wait(20)
+    for _ in range(4):
+        lines.write("more\n")
+        repeats.left_out("one event")
+    found = {
+        reason: registry.get_sample_value("gateway_log_lines_dropped_total", {"reason": reason})
+        for reason in ("queue_full", "repeated")
+    }
+    stream.go.set()
+    lines.close(20)
+
+    assert {"queue_full": 3.0, "repeated": 2.0} == found
 
 
 def test_a_closed_stream_harms_nobody() -> None:
