@@ -19,6 +19,8 @@ from markupsafe import Markup
 from control_plane.dashboard import wording
 
 _PART = re.compile(r"<!--part ([^>]*?)-->(.*?)<!--end-->", re.DOTALL)
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]")
+_PICTURES = {chr(number): chr(0x2400 + number) for number in range(0x20)}
 _AGE = re.compile(r"(<time [^>]*data-age[^>]*>)[^<]*")
 
 
@@ -52,6 +54,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            finalize=_visible,
         )
         self._environment.filters.update(
             rate=wording.rate,
@@ -77,6 +80,14 @@ class Templates:
         """What is inside of <main>."""
         _, _, rest = self.render(name, values).partition('<main id="main"')
         return rest[rest.index(">") + 1 : rest.rindex("</main>")]
+
+
+def _visible(value: Any) -> Any:
+    """A text without characters that are not seen or that turn its direction: clients choose their names themselves."""
+    if isinstance(value, str) and _UNSEEN.search(value):
+        seen = _UNSEEN.sub(lambda found: _PICTURES.get(found[0], "\ufffd"), value)
+        return Markup(seen) if isinstance(value, Markup) else seen
+    return value
 
 
 def slug(*words: object) -> str:

@@ -15,6 +15,8 @@ from control_plane.xds.sotw import SotwSubscription
 from control_plane.xds.subscription import Answer, Subscription
 
 _WRAPPERS = "xds.config.resource-in-sotw"
+MOST_NODE_BYTES = 1024
+"""Of an id, a cluster, a version: each stands in log lines, in addresses of the status page, and is kept."""
 """A client feature that Envoy names."""
 _TYPES = frozenset(DELIVERY_ORDER) | EXTRA | UNSERVED
 
@@ -132,6 +134,9 @@ def _parsed(request: _M, message: bytes) -> _M:
 def _node(node: base_pb2.Node) -> Node:
     if not node.id and not node.cluster:
         raise BadRequestError("the first request of a stream must carry the node, with id and cluster")
+    for name in ("id", "cluster", "user_agent_version"):
+        if len(getattr(node, name).encode()) > MOST_NODE_BYTES:
+            raise BadRequestError(f"node.{name} is longer than {MOST_NODE_BYTES:,} bytes")
     version = node.user_agent_build_version.version
     number = f"{version.major_number}.{version.minor_number}.{version.patch}"
     return Node(

@@ -94,6 +94,8 @@ class Interest:
 
 _BEATS_AFTER = 1 / 3
 """Of a time to live: a heartbeat may be late or lost."""
+MOST_REASON = 8192
+"""Characters of what a client gives as the reason of a refusal."""
 UNKNOWN = "?"
 """The version of what a client may or may not have: it differs from every other."""
 
@@ -327,8 +329,9 @@ class Subscription(ABC):
             if not self.quarantine.parked:
                 self.nack = None
         else:
-            self.nack = Nack(outstanding.version, tuple(outstanding.changed), error, now)
             self.quarantine.rejected(outstanding.changed, error)
+            error = _shortened(error)
+            self.nack = Nack(outstanding.version, tuple(outstanding.changed), error, now)
             for name in outstanding.changed:
                 self._restore(name, certain=len(outstanding.changed) == 1)
             if outstanding.changed:
@@ -337,3 +340,8 @@ class Subscription(ABC):
         # What the quarantine lets go has to be looked at again.
         self._dirty.update(self.quarantine.names())
         return Answer(outstanding.version, now - outstanding.sent_at, error)
+
+
+def _shortened(error: str) -> str:
+    """A reason that people can read; it is kept until the refusal is made good."""
+    return error if len(error) <= MOST_REASON else f"{error[:MOST_REASON]} ... ({len(error):,} characters)"
