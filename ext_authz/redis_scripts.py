@@ -15,10 +15,10 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
 from ext_authz.limiter.parts import Part
 from ext_authz.limiter.script import ANNOUNCE, CHARGE, RESULT
-from gateway_runtime.redis_client import AddressError, StoreError, asked, open_client
+from gateway_runtime.redis_client import AddressError, StoreError, answer_to, asked, open_client, packed
 from gateway_runtime.telemetry import logger
 
-_SHA = hashlib.sha1(CHARGE.encode(), usedforsecurity=False).hexdigest()
+_SHA = hashlib.sha1(CHARGE.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 class Scripts(Protocol):
@@ -99,10 +99,11 @@ class ServerScripts:
         return replies
 
     async def _evaluated(self, keys: list[bytes], entries: bytes) -> bytes:
+        what = (b"%d" % len(keys), *keys, entries)
         try:
-            reply: bytes = await self._redis.execute_command("EVALSHA", _SHA, len(keys), *keys, entries)
+            reply: bytes = await answer_to(self._redis, packed((b"EVALSHA", _SHA, *what)))
         except NoScriptError:
-            reply = await self._redis.execute_command("EVAL", CHARGE, len(keys), *keys, entries)
+            reply = await answer_to(self._redis, packed((b"EVAL", CHARGE.encode(), *what)))
         return reply
 
     async def announce(self, key: bytes, name: str, silence_s: int) -> int:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Never
+from typing import Any, Never
 
 from ext_authz.limiter.charges import Charge, Verdict
 from ext_authz.limiter.denied import DeniedBuckets
@@ -42,12 +42,17 @@ class Tuning:
     """Buckets of the time without Redis."""
 
 
-class PendingVerdict:
-    """See `charges.Pending`: a future and a task for each check would cost more than the check."""
+class Waiting:
+    """A request that waits for its verdict (see `charges.Pending`).
 
-    __slots__ = ("_resume", "_verdict")
+    A future and a task for each would cost more than the check.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_resume", "_verdict", "asked_us", "charges")
+
+    def __init__(self, charges: Sequence[Charge], asked_us: int) -> None:
+        self.charges = charges
+        self.asked_us = asked_us
         self._resume: Callable[[Verdict], None] | None = None
         self._verdict: Verdict | None = None
 
@@ -71,12 +76,6 @@ class PendingVerdict:
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.then(lambda verdict: None if future.done() else future.set_result(verdict))  # the caller may have gone
         return future.__await__()
-
-
-class _Waiting(NamedTuple):
-    charges: Sequence[Charge]
-    answer: PendingVerdict
-    asked_us: int
 
 
 class RedisStore:
@@ -108,7 +107,7 @@ class RedisStore:
         self._breaker = Breaker()
         self._denied = DeniedBuckets()
         self._fallback = Fallback(self._tuning.local_keys)
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._refunds: deque[Part] = deque(maxlen=self._tuning.most_waiting)
         self._work = asyncio.Event()
         self._trouble = asyncio.Event()
@@ -132,17 +131,17 @@ class RedisStore:
     def fallback(self) -> Fallback:
         return self._fallback
 
-    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | PendingVerdict:
+    def charge(self, charges: Sequence[Charge], now_us: int) -> Verdict | Waiting:
         """Take the cost of every charge, or of none if a limit that is enforced refuses."""
         known = self._denied.verdict(charges, now_us)
         if known is not None:
             return known
         if self._breaker.is_open or len(self._waiting) >= self._tuning.most_waiting:
             return self._without_redis(charges, now_us)
-        answer = PendingVerdict()
-        self._waiting.append(_Waiting(charges, answer, now_us))
+        waiting = Waiting(charges, now_us)
+        self._waiting.append(waiting)
         self._work.set()
-        return answer
+        return waiting
 
     async def run(self) -> Never:
         """Carry requests to Redis until cancelled; the store works only meanwhile."""
@@ -165,42 +164,63 @@ class RedisStore:
         most = min(len(self._refunds), self._tuning.keys_per_call // 2)
         return [self._refunds.popleft() for _ in range(most)]
 
-    def _batch(self, room: int) -> list[_Waiting]:
+    def _batch(self, room: int) -> list[Waiting]:
         """The next requests, of at most so many keys; one at least."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         while self._waiting and (not batch or len(self._waiting[0].charges) <= room):
             waiting = self._waiting.popleft()
             room -= len(waiting.charges)
             batch.append(waiting)
         return batch
 
-    async def _send(self, batch: list[_Waiting], refunds: list[Part]) -> None:
-        groups = [by_caller(each.charges) if self._scripts.is_split else [each.charges] for each in batch]
-        parts = refunds + [part(self._prefix, group) for split in groups for group in split]
+    async def _send(self, batch: list[Waiting], refunds: list[Part]) -> None:
         try:
-            replies = await self._called(parts)
+            if self._scripts.is_split:
+                whole = await self._ask_nodes(batch, refunds)
+            else:
+                whole = await self._ask_server(batch)
         except StoreError as error:
             self._fail(batch, error)
             return
         except BaseException:
             self._fail_all(batch)
             raise
-        answers = iter(replies[len(refunds) :])
-        self.checks += len(batch)
-        failed = False
-        for waiting, split in zip(batch, groups, strict=True):
-            outcomes = [next(answers) for _ in split]
-            if None in outcomes:
-                failed = True
-                self._give_back(split, outcomes)
-                waiting.answer.set(self._without_redis(waiting.charges, self._now_us()))
-            else:
-                waiting.answer.set(self._judged(split, [results(reply) for reply in outcomes if reply], waiting))
-        if not failed:
+        if whole:
             self._breaker.succeeded()
         elif self._breaker.failed(for_certain=False):
             self._log.warning("rate_limit_store_down", reason="some nodes do not answer")
             self._trouble.set()
+
+    async def _ask_server(self, batch: list[Waiting]) -> bool:
+        """One server decides about all of them, or about none; True."""
+        [reply] = await self._called([part(self._prefix, *[waiting.charges for waiting in batch])])
+        if reply is None:
+            raise StoreError("no answer")
+        self.checks += len(batch)
+        outcomes = results(reply)
+        start = 0
+        for waiting in batch:
+            end = start + len(waiting.charges)
+            waiting.set(self._judged(waiting, outcomes[start:end]))
+            start = end
+        return True
+
+    async def _ask_nodes(self, batch: list[Waiting], refunds: list[Part]) -> bool:
+        """Each node decides about the limits that it has; whether all nodes answered."""
+        groups = [by_caller(waiting.charges) for waiting in batch]
+        replies = await self._called([*refunds, *(part(self._prefix, group) for split in groups for group in split)])
+        answers = iter(replies[len(refunds) :])
+        self.checks += len(batch)
+        whole = True
+        for waiting, split in zip(batch, groups, strict=True):
+            outcomes = [next(answers) for _ in split]
+            if None in outcomes:
+                whole = False
+                self._give_back(split, outcomes)
+                waiting.set(self._without_redis(waiting.charges, self._now_us()))
+            else:
+                waiting.set(self._judged_apart(waiting, split, [results(reply) for reply in outcomes if reply]))
+        return whole
 
     async def _called(self, parts: Sequence[Part]) -> list[bytes | None]:
         self.calls += 1
@@ -213,20 +233,30 @@ class RedisStore:
         finally:
             self.call_seconds += (self._monotonic_ns() - started_ns) / 1e9
 
-    def _judged(self, split: Sequence[Sequence[Charge]], outcomes: list[list[Result]], waiting: _Waiting) -> Verdict:
-        if len(split) == 1:
-            charges, flat = split[0], outcomes[0]
-        else:
-            charges = [charge for group in split for charge in group]
-            flat = [outcome for each in outcomes for outcome in each]
+    def _judged(self, waiting: Waiting, outcomes: Sequence[Result]) -> Verdict:
+        judged = verdict(waiting.charges, outcomes)
+        if not judged.admitted:
+            self._remember(waiting.charges, outcomes, waiting.asked_us)
+        return judged
+
+    def _judged_apart(
+        self, waiting: Waiting, split: Sequence[Sequence[Charge]], outcomes: Sequence[list[Result]]
+    ) -> Verdict:
+        """The verdict of several nodes; what those took that admitted it goes back if another refuses."""
+        charges = [charge for group in split for charge in group]
+        flat = [outcome for each in outcomes for outcome in each]
         judged = verdict(charges, flat)
         if not judged.admitted:
-            for charge, (used_us, wait_us) in zip(charges, flat, strict=True):
-                if wait_us and not charge.limit.shadow and charge.quota.interval_us:
-                    self._denied.add(charge, int(used_us), waiting.asked_us)
+            self._remember(charges, flat, waiting.asked_us)
             if len(split) > 1:
                 self._refund(split, outcomes)
         return judged
+
+    def _remember(self, charges: Sequence[Charge], outcomes: Sequence[Result], asked_us: int) -> None:
+        """A caller who was refused is not asked for again until there can be another answer."""
+        for charge, (used_us, wait_us) in zip(charges, outcomes, strict=True):
+            if wait_us and not charge.limit.shadow and charge.quota.interval_us:
+                self._denied.add(charge, int(used_us), asked_us)
 
     def _refund(self, split: Sequence[Sequence[Charge]], outcomes: Sequence[list[Result]]) -> None:
         """A request that another node's limit refused costs the others nothing: give it back."""
@@ -245,7 +275,7 @@ class RedisStore:
         answered = [(group, results(reply)) for group, reply in zip(split, replies, strict=True) if reply is not None]
         self._refund([group for group, _ in answered], [outcome for _, outcome in answered])
 
-    def _fail(self, batch: list[_Waiting], error: StoreError) -> None:
+    def _fail(self, batch: list[Waiting], error: StoreError) -> None:
         """Whoever waits is answered now, also those behind: nobody waits for two calls that fail."""
         self.failures += 1
         if self._breaker.failed(for_certain=not error.is_slow):
@@ -260,9 +290,9 @@ class RedisStore:
         self._fail_all(self._waiting)
         self._waiting.clear()
 
-    def _fail_all(self, batch: Sequence[_Waiting]) -> None:
+    def _fail_all(self, batch: Sequence[Waiting]) -> None:
         for waiting in batch:
-            waiting.answer.set(self._without_redis(waiting.charges, self._now_us()))
+            waiting.set(self._without_redis(waiting.charges, self._now_us()))
 
     def _without_redis(self, charges: Sequence[Charge], now_us: int) -> Verdict:
         judged = self._fallback.charge(charges, now_us, max(self.replicas, self._share))

@@ -5,7 +5,7 @@ connection that was found closed.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -130,6 +130,30 @@ def _cluster(url: str) -> RedisCluster:
     nodes = [ClusterNode(host, port) for host, port in _hosts(parts.netloc, 6379)]
     options = {**_options(), **_login(parts.netloc), **_tls(parse_qs(parts.query))}
     return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **options)
+
+
+def packed(words: Sequence[bytes]) -> bytes:
+    """One command as it goes over the wire; redis-py's own packing takes three times as long for hundreds of words."""
+    return b"".join([b"*%d\r\n" % len(words), *[b"$%d\r\n%b\r\n" % (len(word), word) for word in words]])
+
+
+async def answer_to(redis: Redis, command: bytes) -> Any:
+    """What a server answers to a command that is `packed`.
+
+    As `Redis.execute_command`, without what that does for other commands. A connection that was closed meanwhile is
+    opened once more.
+    """
+    pool = redis.connection_pool
+    connection = await pool.get_connection()
+
+    async def exchange() -> Any:
+        await connection.send_packed_command(command)
+        return await connection.read_response()
+
+    try:
+        return await connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+    finally:
+        await pool.release(connection)
 
 
 async def asked(answer: Awaitable[Any]) -> Any:

@@ -7,6 +7,7 @@ most 1 % less up to 10,000 requests a second and bucket.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from policy.errors import PolicyError
 from protos.gateway.policy.v1 import authz_pb2
@@ -34,8 +35,7 @@ class KeyPart:
     """Of the header (lower case), claim or attribute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """`burst` requests at once, then one every `interval_us`."""
 
     interval_us: int

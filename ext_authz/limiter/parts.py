@@ -14,25 +14,28 @@ Result = tuple[float, float]
 
 
 class Part(NamedTuple):
-    """What one slot of the store decides together: a whole request, or those of its limits that live there."""
+    """What one server of the store is asked: whole requests, or those limits of one that live there."""
 
     keys: tuple[bytes, ...]
     entries: bytes
 
 
+@lru_cache(maxsize=8192)
 def bucket_name(prefix: str, limit: str, key: str) -> bytes:
     """The Redis key of a bucket. Buckets of one caller share a hash tag, hence a slot of a cluster."""
     return f"{prefix}{{{key or '-'}}}{limit}".encode(errors="surrogatepass")
 
 
-def part(prefix: str, charges: Sequence[Charge]) -> Part:
-    last = charges[-1]
-    keys = tuple([bucket_name(prefix, limit.name, key) for limit, _, key in charges])
-    if len(charges) == 1:
-        return Part(keys, _entry(last.limit, last.quota, True))
-    entries = [_entry(limit, quota, False) for limit, quota, _ in charges[:-1]]
-    entries.append(_entry(last.limit, last.quota, True))
-    return Part(keys, b"".join(entries))
+def part(prefix: str, *requests: Sequence[Charge]) -> Part:
+    """What these requests ask, each decided by itself."""
+    keys: list[bytes] = []
+    entries: list[bytes] = []
+    for charges in requests:
+        last = len(charges) - 1
+        for index, (limit, quota, key) in enumerate(charges):
+            keys.append(bucket_name(prefix, limit.name, key))
+            entries.append(_entry(limit, quota, index == last))
+    return Part(tuple(keys), b"".join(entries))
 
 
 @lru_cache(maxsize=4096)
@@ -65,15 +68,15 @@ def verdict(charges: Iterable[Charge], outcomes: Iterable[Result]) -> Verdict:
     least, told, longest_wait = float("inf"), None, 0.0
     would_refuse: tuple[Limit, ...] = ()
     for charge, outcome in zip(charges, outcomes, strict=True):
-        used, wait = outcome
         limit, quota, _ = charge
+        used, wait = outcome
         if limit.shadow:
             would_refuse += (limit,) if wait else ()
         elif wait > longest_wait:
-            longest_wait, told = wait, (charge, outcome)
+            longest_wait, told = wait, (limit, quota, used)
         elif not longest_wait and (left := (quota.capacity_us - used) // (quota.interval_us or 1)) < least:
-            least, told = left, (charge, outcome)
+            least, told = left, (limit, quota, used)
     if told is None:
         return Verdict(True, None, would_refuse)
-    (limit, quota, _), (used, wait) = told
-    return Verdict(not wait, standing(limit, quota, int(used), 0, int(wait)), would_refuse)
+    limit, quota, used = told
+    return Verdict(not longest_wait, standing(limit, quota, int(used), 0, int(longest_wait)), would_refuse)

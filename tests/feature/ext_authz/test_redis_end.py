@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ext_authz.redis_scripts import open_scripts
-from ext_authz.redis_store import PendingVerdict, RedisStore, Tuning
+from ext_authz.redis_store import RedisStore, Tuning, Waiting
 from tests.feature.ext_authz.redis_harness import charge
 from tests.redis_servers import RedisServer
 
@@ -27,4 +27,4 @@ async def test_cancelled_at_any_moment(redis: RedisServer, turns: int) -> None:
 
     assert done
     if turns:  # a task that never ran has no end of its own
-        assert all(answer.done() for answer in answers if isinstance(answer, PendingVerdict))
+        assert all(answer.done() for answer in answers if isinstance(answer, Waiting))
