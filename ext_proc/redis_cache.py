@@ -9,18 +9,18 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Never, Protocol
 
 from ext_proc.cache import storing
-from ext_proc.cache.bans import START, Bans, Position
-from ext_proc.cache.codec import GarbageError, decoded, encoded
+from ext_proc.cache.bans import START, Position
+from ext_proc.cache.codec import BEGINNING, GarbageError, decoded, encoded
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
 from ext_proc.redis_calls import Call, Calls
+from ext_proc.redis_keys import Keys
 from ext_proc.redis_log import (
     MOST_BANS,
     MOST_CHANGES,
@@ -30,13 +30,16 @@ from ext_proc.redis_log import (
     ban_text,
     identifier,
     logged,
+    position_of,
 )
+from ext_proc.redis_purges import HeldPurges
 from ext_proc.redis_queue import Job, Queue, Tuning
-from ext_proc.redis_scripts import BAN, DROP, END_LEASE, EVERY, INVALIDATE, LOOK_UP, PUT, RENEW, TAG, TAKE_TAGGED, TELL
+from ext_proc.redis_room import Room
+from ext_proc.redis_scripts import BAN, DROP, END_LEASE, EVERY, INVALIDATE, LOOK_UP, PUT, RENEW, TAG, TELL
 from ext_proc.store_metrics import StoreMetrics
 from gateway_runtime.redis_client import StoreError, raise_if_cancelled
 from gateway_runtime.telemetry import logger
-from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
+from policy.purge import Everything, Purge
 
 _LARGEST_INLINE = 128 * 1024
 """Larger bodies are compressed and expanded in a thread, which other requests do not wait for."""
@@ -46,9 +49,6 @@ _MARK_MS = 86_400_000
 _MOST_TAGGED = 100_000
 _MOST_OWED = 10_000
 _BANS_AT_ONCE = 256
-_CONFIRMED_S = 5.0
-_BEGINNING = 18
-"""Octets of an entry that tell it from the one that replaced it: they hold its checksum."""
 
 
 class Memory(Protocol):
@@ -103,7 +103,7 @@ class RedisCache:
             origin: of this process, unlike any other's; "": made up.
         """
         self._calls = calls
-        self._prefix = prefix.encode()
+        self._keys = Keys(prefix)
         self._memory = memory
         self._metrics = metrics
         self._tuning = tuning or Tuning()
@@ -113,14 +113,13 @@ class RedisCache:
         self._log = logger("cache")
         self._queue = Queue(calls, metrics, self._tuning)
         """Open only when the log has been read."""
-        self._bans = Bans(MOST_BANS)
-        self._ban_log = Reader(self._prefix + b"{log}:bans", MOST_BANS)
-        self._change_log = Reader(self._prefix + b"{log}:changes", MOST_CHANGES)
+        self._purges = HeldPurges(MOST_BANS)
+        self._room = Room(calls, self._keys, self._purges.covers, metrics)
+        self._ban_log = Reader(self._keys.bans, MOST_BANS)
+        self._change_log = Reader(self._keys.changes, MOST_CHANGES)
         self._followed = ((self._ban_log, self._apply_ban), (self._change_log, self._apply_change))
-        self._unconfirmed: dict[str, Purge] = {}
-        """Purges that are not seen in the log yet: they hold here all the same."""
-        self._owed: dict[str, Purge] = {}
-        """Purges and invalidations that Redis has not taken yet."""
+        self._owed: dict[str, Purge | None] = {}
+        """Purges by name, and URIs that were invalidated (None), which Redis has not taken yet."""
         self._leases: dict[str, bytes] = {}
         """Keys of the leases of this process, by token."""
         self._tokens = 0
@@ -152,18 +151,17 @@ class RedisCache:
         if lease:
             self._tokens += 1
             token = f"{self._origin}:{self._tokens}"
-        keys = self._keys(place)
+        keys = self._keys.of_place(place)
         arguments = (
             "\n".join(place.selecting), "1" if is_exact else "0",
             token, int(self._tuning.lease_s * 1000), int(self._unix_s()),
         )  # fmt: skip
-        done = partial(self._looked_up, place, lease, is_exact, answer, may_repeat, token, self._ban_log.position)
+        done = partial(self._looked_up, place, lease, is_exact, answer, may_repeat, token)
         self._queue.put(Job("get", Call(LOOK_UP, keys[:4], arguments), done))
 
     def _looked_up(
-        self, place: Place, lease: bool, is_exact: bool, answer: _Answer, may_repeat: bool, token: str,
-        position: Position, result: Any,
-    ) -> None:  # fmt: skip
+        self, place: Place, lease: bool, is_exact: bool, answer: _Answer, may_repeat: bool, token: str, result: Any
+    ) -> None:
         if isinstance(result, BaseException):
             answer.set(NOTHING)
             return
@@ -172,9 +170,10 @@ class RedisCache:
         if names and not is_exact and selecting != place.selecting:
             answer.set(Fetched(Lease.NONE, selecting=selecting))
             return
-        fetched = _fetched(holder, left_ms, token, epoch or b"", position)
+        # The origin is not asked before this: whatever is in the log by now was purged before the fill began.
+        fetched = _fetched(holder, left_ms, token, epoch or b"", self._purges.known)
         if fetched.lease is Lease.OWNED:
-            self._leases[token] = self._keys(place)[2]
+            self._leases[token] = self._keys.of_place(place)[2]
         if octets is None:
             answer.set(fetched)
         elif len(octets) > _LARGEST_INLINE:
@@ -193,20 +192,15 @@ class RedisCache:
         lease: bool, may_repeat: bool,
     ) -> None:  # fmt: skip
         self._metrics.read_bytes.inc(len(octets))
-        if read is not None and not self._is_banned(place.uri, *read):
+        if read is not None and not self._purges.covers(place.uri, read[0].tags, read[1]):
             answer.set(replace(fetched, entry=read[0]))
             return
         (self._metrics.banned if read is not None else self._metrics.garbage).inc()
-        self._queue.put(Job("drop", Call(DROP, (self._keys(place)[1],), (octets[:_BEGINNING],)), _ignore))
+        self._queue.put(Job("drop", Call(DROP, (self._keys.of_place(place)[1],), (octets[BEGINNING],)), _ignore))
         if lease and fetched.lease is Lease.NONE and may_repeat:
             self._look_up(place, lease, True, answer, False)
         else:
             answer.set(fetched)
-
-    def _is_banned(self, uri: str, entry: Entry, begun: Position) -> bool:
-        if self._bans.covers(uri, entry.tags, begun):
-            return True
-        return any(_covers(what, uri, entry.tags) for what in self._unconfirmed.values())
 
     def put(
         self, place: Place, entry: Entry, fetched: Fetched, *, uncacheable_s: float, replaces: bool, now: float
@@ -220,20 +214,20 @@ class RedisCache:
         if len(entry.body) > _LARGEST_INLINE:
             self._spawn(self._put_later(place, entry, fetched, lives_ms, uncacheable_s, replaces))
         else:
-            octets = encoded(entry, fetched.position)
+            octets = encoded(entry, fetched.position, place.uri)
             self._put(place, entry, fetched, octets, lives_ms, uncacheable_s, replaces)
 
     async def _put_later(
         self, place: Place, entry: Entry, fetched: Fetched, lives_ms: int, uncacheable_s: float, replaces: bool
     ) -> None:
-        octets = await asyncio.to_thread(encoded, entry, fetched.position)
+        octets = await asyncio.to_thread(encoded, entry, fetched.position, place.uri)
         self._put(place, entry, fetched, octets, lives_ms, uncacheable_s, replaces)
 
     def _put(
         self, place: Place, entry: Entry, fetched: Fetched, octets: bytes, lives_ms: int, uncacheable_s: float,
         replaces: bool,
     ) -> None:  # fmt: skip
-        keys = self._keys(place)
+        keys = self._keys.of_place(place)
         arguments = (
             "\n".join(place.selecting).encode("latin-1"), octets, lives_ms,
             fetched.token, fetched.epoch, int(uncacheable_s * 1000),
@@ -241,7 +235,9 @@ class RedisCache:
         self._metrics.written_bytes.inc(len(octets))
         self._queue.put(Job("put", Call(PUT, keys, arguments), self._was_put))
         for tag in entry.tags:
-            self._queue.put(Job("tag", Call(TAG, (self._tag_key(tag),), (keys[1], lives_ms, _MOST_TAGGED)), _ignore))
+            self._queue.put(
+                Job("tag", Call(TAG, (self._keys.of_tag(tag),), (keys[1], lives_ms, _MOST_TAGGED)), _ignore)
+            )
         if replaces:
             self._queue.put(Job("tell", self._tell("replaced", place.uri), _ignore))
 
@@ -256,96 +252,57 @@ class RedisCache:
             return
         milliseconds = int(uncacheable_s * 1000)
         mark = f"!{int(failed)}" if milliseconds > 0 else ""
-        call = Call(END_LEASE, (self._keys(place)[2],), (fetched.token, mark, milliseconds))
+        call = Call(END_LEASE, (self._keys.of_place(place)[2],), (fetched.token, mark, milliseconds))
         self._queue.put(Job("lease", call, _ignore))
 
     def invalidate(self, uri: str) -> None:
-        self._do(uri, ByUri(uri))
+        self._do(uri, None)
 
     def purge(self, name: str, what: Purge) -> None:
-        if isinstance(what, ByUri):
-            self._do(what.uri, what)
-            return
-        self._unconfirmed[name] = what
+        self._purges.hold(name, what)
         self._do(name, what)
 
-    # Purges and invalidations: held until Redis has taken them.
+    # Purges and invalidations: owed until Redis has taken them.
 
-    def _do(self, name: str, what: Purge) -> None:
+    def _do(self, name: str, what: Purge | None) -> None:
         if len(self._owed) >= _MOST_OWED:
             self._owed.clear()
             name, what = f"overflow-{secrets.token_hex(8)}", Everything()
-            self._unconfirmed[name] = what
+            self._purges.hold(name, what)
         self._owed[name] = what
         if self.is_up:
             self._pay(name, what)
 
-    def _pay(self, name: str, what: Purge) -> None:
-        done = partial(self._paid, name, what)
-        if isinstance(what, ByUri):
-            epoch, entries = self._uri_keys(what.uri)
-            self._queue.put(Job("invalidate", Call(INVALIDATE, (epoch, entries), (_EPOCH_MS,)), done))
+    def _pay(self, name: str, what: Purge | None) -> None:
+        if what is None:
+            call = Call(INVALIDATE, self._keys.of_uri(name), (_EPOCH_MS,))
+            self._queue.put(Job("invalidate", call, partial(self._invalidated, name)))
         else:
-            mark = self._ban_log.key + b":" + name.encode()
             arguments = (MOST_BANS, *ban_text(what), name, _MARK_MS)
-            self._queue.put(Job("ban", Call(BAN, (self._ban_log.key, mark), arguments), done))
+            call = Call(BAN, (self._keys.bans, self._keys.of_purge(name)), arguments)
+            self._queue.put(Job("ban", call, partial(self._banned, name, what)))
 
-    def _paid(self, name: str, what: Purge, result: Any) -> None:
+    def _owe(self, name: str, what: Purge | None) -> None:
+        """Redis has not taken it, even if it took an earlier one of this name."""
+        self._owed[name] = what
+        self._queue.trouble.set()
+
+    def _invalidated(self, uri: str, result: Any) -> None:
         if isinstance(result, BaseException):
-            self._queue.trouble.set()
+            self._owe(uri, None)
             return
-        if self._owed.get(name) == what:
-            del self._owed[name]
-        if isinstance(what, ByUri):
-            self._queue.put(Job("tell", self._tell("invalidated", what.uri), _ignore))
+        self._owed.pop(uri, None)
+        self._queue.put(Job("tell", self._tell("invalidated", uri), _ignore))
+
+    def _banned(self, name: str, what: Purge, result: Any) -> None:
+        if isinstance(result, BaseException):
+            self._owe(name, what)
             return
-        asyncio.get_running_loop().call_later(_CONFIRMED_S, self._unconfirmed.pop, name, None)
-        if result and isinstance(what, ByTag):
-            self._take_tagged(what.tag)
-        elif result and isinstance(what, Everything):
-            self._spawn(self._sweep())
-
-    def _take_tagged(self, tag: str) -> None:
-        """Free what a ban has made useless; the ban holds without it."""
-
-        def taken(result: Any) -> None:
-            if isinstance(result, list) and result:
-                self._spawn(self._unlinked(result))
-                self._take_tagged(tag)
-
-        self._queue.put(Job("untag", Call(TAKE_TAGGED, (self._tag_key(tag),), (1000,)), taken))
-
-    async def _unlinked(self, keys: Sequence[bytes]) -> None:
-        try:
-            await self._calls.unlink(keys)
-        except StoreError as error:
-            self._metrics.failed("unlink", str(error))
-
-    async def _sweep(self) -> None:
-        """Free everything that was stored before the ban, or just now: what is stored anew by then costs a miss."""
-        try:
-            async for keys in self._calls.scan(_glob(self._prefix) + b"*"):
-                useless = [key for key in keys if not key.startswith(self._prefix + b"{log}")]
-                if useless:
-                    await self._calls.unlink(useless)
-        except StoreError as error:
-            self._metrics.failed("unlink", str(error))
-
-    # Keys.
-
-    def _keys(self, place: Place) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        """Names, entry, lease, epoch, entries: all of one slot."""
-        epoch, entries = self._uri_keys(place.uri)
-        slot = epoch[:-1]
-        names, entry = _hash(place.primary), _hash(place.key)
-        return slot + b"v" + names, slot + b"e" + entry, slot + b"l" + entry, epoch, entries
-
-    def _uri_keys(self, uri: str) -> tuple[bytes, bytes]:
-        slot = b"%b{%b}" % (self._prefix, _hash(uri))
-        return slot + b"i", slot + b"u"
-
-    def _tag_key(self, tag: str) -> bytes:
-        return b"%bt:%b" % (self._prefix, _hash(tag))
+        self._owed.pop(name, None)
+        is_new, position = result
+        self._purges.place(name, what, position_of(position), self._ban_log.position)
+        if is_new:
+            self._room.free(what)
 
     def _tell(self, kind: str, uri: str) -> Call:
         return Call(TELL, (self._change_log.key,), (MOST_CHANGES, kind, uri.encode(), self._origin))
@@ -363,6 +320,7 @@ class RedisCache:
                 self._tasks.create_task(self._watch(), name="redis watch")
                 self._tasks.create_task(self._follow_log(), name="redis log")
                 self._tasks.create_task(self._renew(), name="redis leases")
+                self._tasks.create_task(self._room.run(), name="redis room")
                 await self._queue.carry()
         finally:
             self._queue.close()  # whoever still holds this store is answered without it
@@ -432,13 +390,15 @@ class RedisCache:
             self._log.warning("cache_log_cut", behind=identifier(reader.position))
             self._memory.forget_all()
             if reader is self._ban_log:
-                self._bans.raise_floor(first_position)
+                self._purges.bans.raise_floor(first_position)
+        if reader is self._ban_log:
+            self._purges.begin(reader.position)
         if reader is self._change_log and not was_begun:
             reader.position = last_position  # what others dropped before is not here
 
     def _forget_old_bans(self) -> None:
         """What they cover has expired."""
-        self._bans.forget((int((self._unix_s() - self._tuning.longest_s - _EPOCH_MS / 1000) * 1000), 0))
+        self._purges.bans.forget((int((self._unix_s() - self._tuning.longest_s - _EPOCH_MS / 1000) * 1000), 0))
 
     async def _follow_log(self) -> Never:
         while True:
@@ -479,14 +439,10 @@ class RedisCache:
         what = ban_of(entry)
         if what is None:
             return
-        self._bans.add(entry.position, what)
-        if len(self._bans) % _BANS_AT_ONCE == 0:
-            self._forget_old_bans()
-        name = entry.text(b"n")
-        if name in self._unconfirmed:
-            del self._unconfirmed[name]  # it was forgotten here when it came
-        else:
+        if self._purges.read(entry.text(b"n"), what, entry.position):
             self._memory.forget_purged(what)
+        if len(self._purges.bans) % _BANS_AT_ONCE == 0:
+            self._forget_old_bans()
 
     def _apply_change(self, entry: Logged) -> None:
         if entry.text(b"o") == self._origin:
@@ -504,10 +460,6 @@ class RedisCache:
             if self.is_up:
                 for token, key in self._leases.items():
                     self._queue.put(Job("lease", Call(RENEW, (key,), (token, lease_ms)), _ignore))
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest().encode()
 
 
 def _decoded(octets: bytes) -> tuple[Entry, Position] | None:
@@ -533,26 +485,10 @@ def _fetched(holder: bytes, left_ms: int, token: str, epoch: bytes, position: Po
     return Fetched(Lease.NONE, epoch=epoch, position=position)
 
 
-def _covers(what: Purge, uri: str, tags: Sequence[str]) -> bool:
-    match what:
-        case ByTag():
-            return what.tag in tags
-        case ByPrefix():
-            return what.covers(uri)
-        case ByUri():
-            return what.uri == uri
-        case Everything():
-            return True
-
-
 def _streams(reply: Any) -> Iterable[tuple[bytes, Any]]:
     if not reply:
         return ()
     return reply.items() if isinstance(reply, dict) else reply
-
-
-def _glob(text: bytes) -> bytes:
-    return b"".join(b"\\" + bytes((octet,)) if octet in b"*?[]^\\" else bytes((octet,)) for octet in text)
 
 
 def _ignore(_result: Any) -> None:

@@ -65,13 +65,18 @@ class Calls(Protocol):
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """The result of each, in order; an error of one of them is its result."""
 
+    async def spread(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()) -> list[Any]:
+        """What a script that takes any number of keys comes to for each of these, of whatever slots.
+
+        Args:
+            arguments: one for each key, or none.
+        """
+
     async def ask(self, key: bytes, *command: Argument) -> Any:
         """One plain command on one key, on a connection of its own: it may block."""
 
     def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
         """Every key of this pattern, some at a time."""
-
-    async def unlink(self, keys: Sequence[bytes]) -> None: ...
 
     async def disconnect(self) -> None:
         """Drop every connection; the next call makes new ones, to whoever is the primary then."""
@@ -103,15 +108,15 @@ class NoCalls:
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         raise StoreError("unusable address")
 
+    async def spread(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()) -> list[Any]:
+        raise StoreError("unusable address")
+
     async def ask(self, key: bytes, *command: Argument) -> Any:
         raise StoreError("unusable address")
 
     async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
         raise StoreError("unusable address")
         yield []
-
-    async def unlink(self, keys: Sequence[bytes]) -> None:
-        raise StoreError("unusable address")
 
     async def disconnect(self) -> None:
         """There is no connection."""
@@ -145,6 +150,10 @@ class ServerCalls:
         results: list[Any] = await asked(pipeline.execute(raise_on_error=False))
         return results
 
+    async def spread(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()) -> list[Any]:
+        (result,) = await self.run([Call(script, tuple(keys), tuple(arguments))])
+        return _results(result)
+
     async def ask(self, key: bytes, *command: Argument) -> Any:
         return await asked(self._redis.execute_command(*command))
 
@@ -157,9 +166,6 @@ class ServerCalls:
             yield keys
             if int(cursor) == 0:
                 return
-
-    async def unlink(self, keys: Sequence[bytes]) -> None:
-        await asked(self._redis.execute_command("UNLINK", *keys))
 
     async def disconnect(self) -> None:
         await self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -214,6 +220,11 @@ class ClusterCalls:
         except (RedisError, OSError) as error:
             command.result = error
 
+    async def spread(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()) -> list[Any]:
+        each: list[tuple[Argument, ...]] = [(argument,) for argument in arguments] or [()] * len(keys)
+        results = await self.run([Call(script, (key,), some) for key, some in zip(keys, each, strict=True)])
+        return [one for result in results for one in _results(result)]
+
     async def ask(self, key: bytes, *command: Argument) -> Any:
         return await asked(self._asked(key, command))
 
@@ -235,15 +246,17 @@ class ClusterCalls:
                 if int(cursor) == 0:
                     break
 
-    async def unlink(self, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            await asked(self._cluster.execute_command("UNLINK", key))
-
     async def disconnect(self) -> None:
         await self._cluster.aclose()
 
     async def close(self) -> None:
         await self._cluster.aclose()
+
+
+def _results(result: Any) -> list[Any]:
+    if isinstance(result, BaseException):
+        raise StoreError(type(result).__name__)
+    return list(result)
 
 
 def _is_reply(error: BaseException) -> bool:

@@ -94,13 +94,32 @@ return #members
 """
 )
 
+LEADS = Script(
+    """
+-- KEYS: entries. Returns the beginning of each, as far as it says that a purge goes by it; '' where there is none.
+local leads = {}
+for place, key in ipairs(KEYS) do
+  local start = redis.pcall('GETRANGE', key, 0, 19)
+  local size = type(start) == 'string' and tonumber(string.sub(start, 15, 20)) or 0
+  leads[place] = size > 0 and redis.call('GETRANGE', key, 0, size - 1) or ''
+end
+return leads
+"""
+)
+
 DROP = Script(
-    _GET
-    + """
--- KEYS: entry. ARGV: its beginning. Deletes what was found to be of no use, unless it was replaced since.
-local entry = get(KEYS[1])
-if entry and string.sub(entry, 1, #ARGV[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
-return 0
+    """
+-- KEYS: entries. ARGV: the beginning of each. Deletes what was found to be of no use, unless it was replaced since.
+-- Returns 1 for each that it has deleted, else 0.
+local dropped = {}
+for place, key in ipairs(KEYS) do
+  dropped[place] = 0
+  if redis.pcall('GETRANGE', key, 0, #ARGV[place] - 1) == ARGV[place] then
+    dropped[place] = redis.call('UNLINK', key)
+    redis.pcall('SREM', string.match(key, '^(.*})e') .. 'u', key)
+  end
+end
+return dropped
 """
 )
 
@@ -114,11 +133,11 @@ return redis.call('PEXPIRE', KEYS[1], math.max(tonumber(ARGV[2]), redis.call('PT
 """
 )
 
-TAKE_TAGGED = Script(
+UNTAG = Script(
     """
--- KEYS: set of the entries with one tag. ARGV: how many. Returns some of them and takes them out.
-local taken = redis.pcall('SPOP', KEYS[1], ARGV[1])
-return taken.err and {} or taken
+-- KEYS: set of the entries with one tag. ARGV: entries that are gone.
+local removed = redis.pcall('SREM', KEYS[1], unpack(ARGV))
+return type(removed) == 'number' and removed or 0
 """
 )
 
@@ -132,11 +151,13 @@ return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'k', ARGV[2], 'v
 BAN = Script(
     """
 -- KEYS: stream of bans, mark of this purge. ARGV: most entries, kind, value, name, milliseconds of the mark.
--- Returns whether it was new.
-if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[5]) then return 0 end
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'k', ARGV[2], 'v', ARGV[3], 'n', ARGV[4])
-return 1
+-- Returns whether it was new, and where it stands in the stream.
+local known = redis.call('GET', KEYS[2])
+if known then return {0, known} end
+local position = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'k', ARGV[2], 'v', ARGV[3], 'n', ARGV[4])
+redis.call('SET', KEYS[2], position, 'PX', ARGV[5])
+return {1, position}
 """
 )
 
-EVERY = (LOOK_UP, PUT, END_LEASE, RENEW, INVALIDATE, DROP, TAG, TAKE_TAGGED, TELL, BAN)
+EVERY = (LOOK_UP, PUT, END_LEASE, RENEW, INVALIDATE, LEADS, DROP, TAG, UNTAG, TELL, BAN)

@@ -29,6 +29,11 @@ class StoreMetrics:
         self.banned = Counter(
             "gateway_cache_store_banned", "Entries that were found and had been purged.", registry=registry
         )
+        self.freed = Counter(
+            "gateway_cache_store_freed",
+            "Entries deleted to free their room, as they had been purged.",
+            registry=registry,
+        )
         self.outdated = Counter(
             "gateway_cache_store_outdated", "Fills refused, as the URI was invalidated meanwhile.", registry=registry
         )

@@ -3,8 +3,9 @@
     magic  4   "MGC" and the version of the format
     until 10   decimal digits, when it stops being fresh in seconds since 1970; 0: never without asking. Text, so that
                a script in Redis can read it
+    lead   6   decimal digits, the octets from the beginning to the end of the tags: what a purge goes by
     crc    4   CRC-32 of everything behind it
-    head       numbers (_HEAD), then the parts: header fields, the origin's caching fields, tags, body
+    head       numbers (_HEAD), then the parts: URI, tags, header fields, the origin's caching fields, body
 
 Never pickle, nothing that can call anything: what cannot be read, or was written by another version, is garbage and
 counts as absent.
@@ -13,16 +14,19 @@ counts as absent.
 import re
 import struct
 import zlib
+from dataclasses import dataclass
 
 from ext_proc.cache.bans import Position
 from ext_proc.cache.entry import Entry, unpacked
 from ext_proc.cache.freshness import Lifetime
 
-MAGIC = b"MGC\x01"
+MAGIC = b"MGC\x02"
 UNTIL = slice(4, 14)
-_CRC = slice(14, 18)
-_HEAD = struct.Struct("<BHdddddQQIIIII")
-_START = 18 + _HEAD.size
+BEGINNING = slice(24)
+"""Octets of an entry that tell it from the one that replaced it: they hold its checksum."""
+_CRC = slice(20, 24)
+_HEAD = struct.Struct("<BHdddddQQIIIIII")
+_START = 24 + _HEAD.size
 _COMPRESSED, _EXPLICIT, _ALWAYS_REVALIDATE, _NEVER_STALE, _SHAREABLE = 1, 2, 4, 8, 16
 _WORTH_BYTES = 512
 """Smaller bodies are not compressed."""
@@ -35,10 +39,20 @@ class GarbageError(ValueError):
     """Octets that are no entry of this version."""
 
 
-def encoded(entry: Entry, position: Position) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What a purge goes by."""
+
+    uri: str
+    tags: tuple[str, ...]
+    position: Position
+    """How far the log of purges was known when the fill began."""
+
+
+def encoded(entry: Entry, position: Position, uri: str) -> bytes:
     """
     Args:
-        position: how far the log of purges had been read when the fill began.
+        position: how far the log of purges was known when the fill began.
     """
     body, flags = _compressed(entry.body)
     flags |= _EXPLICIT if entry.lifetime.explicit else 0
@@ -46,9 +60,10 @@ def encoded(entry: Entry, position: Position) -> bytes:
     flags |= _NEVER_STALE if entry.never_stale else 0
     flags |= _SHAREABLE if entry.shareable else 0
     parts = (
+        uri.encode("utf-8", "surrogateescape"),
+        "\n".join(entry.tags).encode("latin-1"),
         entry.fields.encode("latin-1"),
         entry.origin_fields.encode("latin-1"),
-        "\n".join(entry.tags).encode("latin-1"),
     )
     life = entry.lifetime
     head = _HEAD.pack(
@@ -57,7 +72,30 @@ def encoded(entry: Entry, position: Position) -> bytes:
     )  # fmt: skip
     rest = b"".join((head, *parts, body))
     until = 0 if entry.always_revalidate else entry.received_at + life.fresh_s - entry.initial_age_s
-    return b"%b%010d%b%b" % (MAGIC, min(max(0, int(until)), _LATEST), zlib.crc32(rest).to_bytes(4, "little"), rest)
+    lead = _START + len(parts[0]) + len(parts[1])
+    crc = zlib.crc32(rest).to_bytes(4, "little")
+    return b"%b%010d%06d%b%b" % (MAGIC, min(max(0, int(until)), _LATEST), lead, crc, rest)
+
+
+def lead(data: bytes) -> Lead:
+    """
+    Args:
+        data: the beginning of an entry, as long as it says.
+
+    Raises:
+        GarbageError: it is no entry of this version; damage is not noticed.
+    """
+    if data[:4] != MAGIC or len(data) < _START:
+        raise GarbageError("no entry of this version")
+    numbers = _HEAD.unpack_from(data, _CRC.stop)
+    uri, tags = numbers[9:11]
+    if len(data) < _START + uri + tags:
+        raise GarbageError("lengths do not add up")
+    return Lead(
+        data[_START : _START + uri].decode("utf-8", "surrogateescape"),
+        _tags(data[_START + uri : _START + uri + tags]),
+        (numbers[7], numbers[8]),
+    )
 
 
 def _compressed(body: bytes) -> tuple[bytes, int]:
@@ -76,19 +114,19 @@ def decoded(data: bytes) -> tuple[Entry, Position]:
     if (
         data[:4] != MAGIC
         or len(data) < _START
-        or zlib.crc32(memoryview(data)[18:]) != int.from_bytes(data[_CRC], "little")
+        or zlib.crc32(memoryview(data)[_CRC.stop :]) != int.from_bytes(data[_CRC], "little")
     ):
         raise GarbageError("no entry of this version")
-    numbers = _HEAD.unpack_from(data, 18)
+    numbers = _HEAD.unpack_from(data, _CRC.stop)
     flags, status, fresh_s, while_s, error_s, initial_age_s, received_at, milliseconds, count = numbers[:9]
     *lengths, raw_length = numbers[9:]
     parts = _parts(data, lengths)
-    fields, origin_fields, tags = (part.decode("latin-1") for part in parts[:3])
+    fields, origin_fields = (part.decode("latin-1") for part in parts[2:4])
     _check(status, fields, origin_fields)
     entry = Entry(
         status=status,
         fields=fields,
-        body=_raw(parts[3], raw_length, is_compressed=bool(flags & _COMPRESSED)),
+        body=_raw(parts[4], raw_length, is_compressed=bool(flags & _COMPRESSED)),
         origin_fields=origin_fields,
         lifetime=Lifetime(fresh_s, bool(flags & _EXPLICIT), while_s, error_s),
         initial_age_s=initial_age_s,
@@ -96,9 +134,13 @@ def decoded(data: bytes) -> tuple[Entry, Position]:
         always_revalidate=bool(flags & _ALWAYS_REVALIDATE),
         never_stale=bool(flags & _NEVER_STALE),
         shareable=bool(flags & _SHAREABLE),
-        tags=tuple(tags.split("\n")) if tags else (),
+        tags=_tags(parts[1]),
     )
     return entry, (milliseconds, count)
+
+
+def _tags(part: bytes) -> tuple[str, ...]:
+    return tuple(part.decode("latin-1").split("\n")) if part else ()
 
 
 def _parts(data: bytes, lengths: list[int]) -> list[bytes]:

@@ -17,6 +17,7 @@ from protos.gateway.policy.v1 import processing_pb2
 from tests.feature.ext_authz.harness import DEADLINE_S, GATEWAY, Process
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+FRESH = {"content-length": "4", "cache-control": "max-age=60", "cache-tag": "t"}
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
@@ -93,7 +94,7 @@ class Stream:
     async def fetches(self, path: str = "/a") -> None:
         """A whole miss that is stored."""
         await self.asks(path)
-        await self.responds({"content-length": "4"})
+        await self.responds(FRESH)
         await self.sends(b"body")
 
 

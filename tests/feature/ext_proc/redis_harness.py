@@ -2,19 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import Fetched, Place, Shared
 from ext_proc.redis_cache import RedisCache
-from ext_proc.redis_calls import Calls, open_calls
+from ext_proc.redis_calls import Argument, Call, Calls, Script, open_calls
 from ext_proc.redis_queue import Tuning
 from ext_proc.store_metrics import StoreMetrics
+from gateway_runtime.redis_client import StoreError
 from policy.cache_key import cache_uri, entry_key, primary_key
 from policy.purge import Purge
 from tests.feature.ext_authz.harness import eventually
@@ -89,6 +90,56 @@ class Process(AnyProcess):
 
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"gateway_cache_store_{name}", labels) or 0.0
+
+
+class HeldCalls:
+    """`Calls`, some of which wait for the test."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._held: tuple[str, ...] = ()
+        self._gate = asyncio.Event()
+        self.fails = False
+        """Every SCAN does."""
+
+    def hold(self, *commands: str) -> None:
+        self._held = commands
+
+    def release(self) -> None:
+        self._gate.set()
+
+    async def _pass(self, command: object) -> None:
+        if command in self._held:
+            await self._gate.wait()
+
+    async def load(self, scripts: Iterable[Script]) -> None:
+        await self._calls.load(scripts)
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        return await self._calls.run(calls)
+
+    async def spread(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()) -> list[Any]:
+        return await self._calls.spread(script, keys, arguments)
+
+    async def ask(self, key: bytes, *command: Argument) -> Any:
+        if command[0] != "XREAD":
+            await self._pass(command[0])
+        answer = await self._calls.ask(key, *command)
+        await self._pass(command[0])  # one that was under way when it was held
+        return answer
+
+    async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
+        if self.fails:
+            raise StoreError("away")
+        await self._pass("SCAN")
+        async for keys in self._calls.scan(pattern):
+            yield keys
+
+    async def disconnect(self) -> None:
+        await self._calls.disconnect()
+
+    async def close(self) -> None:
+        await self._calls.close()
 
 
 class Fleet(Protocol):

@@ -85,7 +85,7 @@ async def test_what_was_purged_while_redis_was_away(redis_server: str, tmp_path:
 async def test_garbage_is_as_good_as_absent(redis: RedisServer, octets: str) -> None:
     """Also where it claims to be fresh: the asker gets the lease; it is counted and replaced."""
     async with running(redis.url) as it:
-        key = it.store._keys(place())[1].decode()
+        key = it.store._keys.of_place(place())[1].decode()
         redis.command("SET", key, octets)
         told = await it.fetch(place(), lease=True)
         it.put(place(), told)
@@ -98,11 +98,11 @@ async def test_garbage_is_as_good_as_absent(redis: RedisServer, octets: str) -> 
 async def test_keys_of_another_type(redis: RedisServer) -> None:
     """Somebody's mistake, and no error for ever: they are deleted."""
     async with running(redis.url) as it:
-        for key in it.store._keys(place()):
+        for key in it.store._keys.of_place(place()):
             redis.command("LPUSH", key.decode(), "x")
         await it.fill(place(), fresh(cache_tag="t"))
         found = await has(it, "/a")
-        redis.command("LPUSH", it.store._tag_key("t").decode(), "x")
+        redis.command("LPUSH", it.store._keys.of_tag("t").decode(), "x")
         it.store.invalidate(place().uri)
 
         assert found
@@ -213,7 +213,7 @@ async def test_a_cluster(redis_server: str, tmp_path: Path) -> None:
             for path in paths:
                 await it.fill(place(path), fresh(cache_tag="t"))
             assert all([await has(it, path) for path in paths])
-            key = it.store._keys(place("/0"))[1].decode()
+            key = it.store._keys.of_place(place("/0"))[1].decode()
             slot = nodes[0].command("CLUSTER", "KEYSLOT", key).strip(b":\r\n").decode()
             ids = [node.command("CLUSTER", "MYID").split()[1].decode() for node in nodes]
             owner = min(int(slot) // (16384 // 3), 2)
@@ -222,7 +222,7 @@ async def test_a_cluster(redis_server: str, tmp_path: Path) -> None:
             await it.fill(place("/0"))
             assert await has(it, "/0")
             it.store.purge("purge-1", Everything())
-            await eventually(lambda: not it.store._unconfirmed)
+            await eventually(lambda: it.store._purges.is_settled)
             assert not any([await has(it, path) for path in paths])
             nodes[1].pause()
             answers = [await it.fetch(place(path), lease=True) for path in paths]

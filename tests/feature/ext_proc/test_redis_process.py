@@ -1,6 +1,7 @@
 """Processes that share a Redis by the address that xDS brings: one fills, all serve; one dies, another takes over."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc_pb2
 
 from control_plane.resource_types import PROCESSING_POLICY, NodeKind
 from control_plane.snapshot import Resource, Snapshot
-from tests.feature.ext_authz.harness import ControlPlane, Process, control_plane
-from tests.feature.ext_proc.harness import Stream, ext_proc, policy
+from tests.feature.ext_authz.harness import DEADLINE_S, ControlPlane, Process, control_plane
+from tests.feature.ext_proc.harness import FRESH, Stream, ext_proc, policy
+from tests.feature.ext_proc.test_purge import gatewayctl, http_of
 from tests.redis_servers import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis cache")]
@@ -26,6 +28,7 @@ class Two:
     plane: ControlPlane
     processes: list[Process]
     channels: list[grpc.aio.Channel]
+    published: Snapshot
 
     def stream(self, number: int) -> Stream:
         return Stream(self.channels[number], "proc-1")
@@ -45,14 +48,15 @@ def shared(url: str, prefix: str) -> Snapshot:
 async def two(redis: RedisServer) -> AsyncIterator[Two]:
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(control_plane())
-        plane.publish(shared(redis.url, f"{os.urandom(6).hex()}:"))
+        published = shared(redis.url, f"{os.urandom(6).hex()}:")
+        plane.publish(published)
         processes = [await stack.enter_async_context(ext_proc(plane.address)) for _ in range(2)]
         channels = []
         for process in processes:
             ready = await process.line("ready")
             await process.line("cache_store_up")
             channels.append(await stack.enter_async_context(grpc.aio.insecure_channel(str(ready["address"]))))
-        yield Two(plane, processes, channels)
+        yield Two(plane, processes, channels, published)
 
 
 async def test_one_fills_and_the_other_serves(redis: RedisServer) -> None:
@@ -93,6 +97,51 @@ async def test_a_killed_leader_is_replaced_by_one_of_another_process(redis: Redi
 def cache_status(answer: ext_proc_pb2.ProcessingResponse) -> str:
     headers = answer.immediate_response.headers.set_headers
     return next(each.header.raw_value.decode() for each in headers if each.header.key == "cache-status")
+
+
+@pytest.mark.parametrize("arguments", [("--tag", "t"), ("--key", "http://h/a"), ("--prefix", "/a"), ("--all",)])
+async def test_a_purge_holds_in_the_whole_fleet_when_it_returns(redis: RedisServer, arguments: tuple[str, ...]) -> None:
+    """The next request is a miss wherever it comes, and what it brings is everybody's: one fetch in the fleet."""
+    async with two(redis) as it, http_of(it.plane.store) as url:
+        await it.stream(0).fetches()
+        stored = [(await it.stream(number).asks()).HasField("immediate_response") for number in (0, 1)]
+        done = await gatewayctl("cache", "purge", *arguments, "--server", url)
+        anew = it.stream(1)
+        miss = await anew.asks()
+        await anew.responds(FRESH)
+        await anew.sends(b"anew")
+        after = [await it.stream(number).asks() for number in (0, 1, 0, 1)]
+
+    assert 0 == done.exit_code, done.output
+    assert [True, True] == stored
+    assert miss.HasField("request_headers")
+    assert [b"anew"] * 4 == [each.immediate_response.body for each in after]
+
+
+async def test_a_purge_holds_within_a_second_where_nobody_told(redis: RedisServer) -> None:
+    """A process of another control plane, with the same Redis: it learns of the purge from there."""
+    took_s = []
+    async with two(redis) as it, http_of(it.plane.store) as url, control_plane() as another:
+        another.publish(it.published)
+        async with ext_proc(another.address) as process:
+            ready = await process.line("ready")
+            await process.line("cache_store_up")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+                for _ in range(3):
+                    await it.stream(0).fetches()
+                    assert (await Stream(channel, "proc-1").asks()).HasField("immediate_response")
+                    assert 0 == (await gatewayctl("cache", "purge", "--tag", "t", "--server", url)).exit_code
+                    began_s = time.monotonic()
+                    asking = Stream(channel, "proc-1")
+                    while (await asking.asks()).HasField("immediate_response"):
+                        assert time.monotonic() - began_s < DEADLINE_S
+                        asking = Stream(channel, "proc-1")
+                    took_s.append(time.monotonic() - began_s)
+                    await asking.responds(FRESH)
+                    await asking.sends(b"anew")
+                    assert 0 == (await gatewayctl("cache", "purge", "--all", "--server", url)).exit_code
+
+    assert sorted(took_s)[1] < 1
 
 
 async def test_an_address_that_is_missing_is_told_once() -> None:

@@ -1,13 +1,15 @@
 """What the shared store promises, on a real Redis."""
 
 import asyncio
+import os
 
 import pytest
 
 from ext_proc.cache.shared import Lease
-from policy.purge import ByTag, Everything
+from ext_proc.redis_calls import open_calls
+from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
 from tests.feature.ext_authz.harness import eventually
-from tests.feature.ext_proc.redis_harness import PATIENT, fresh, place, running
+from tests.feature.ext_proc.redis_harness import PATIENT, HeldCalls, fresh, place, running
 from tests.redis_servers import RedisServer
 from tests.unit.ext_proc.rules import stored
 
@@ -19,7 +21,7 @@ async def test_a_purge_is_done_once_and_known_to_newcomers(redis: RedisServer) -
     async with running(redis.url, prefix="new:") as one:
         late = await one.fetch(place(), lease=True)
         one.store.purge("purge-1", ByTag("t"))
-        await eventually(lambda: not one.store._unconfirmed)
+        await eventually(lambda: one.store._purges.is_settled)
         one.put(place(), late, fresh(cache_tag="t"))
         async with running(redis.url, prefix="new:") as newcomer:
             assert (await newcomer.fetch(place())).entry is None
@@ -32,17 +34,75 @@ async def test_a_purge_is_done_once_and_known_to_newcomers(redis: RedisServer) -
             assert (await one.fetch(place())).entry is not None
 
 
+@pytest.mark.parametrize(
+    "what", [ByTag("t"), ByPrefix("http", "h", "/a"), ByUri(place("/a").uri), Everything()], ids=lambda what: str(what)
+)
+async def test_what_is_fetched_after_a_purge_is_everybody_s(redis: RedisServer, what: Purge) -> None:
+    """At once, before anybody has read the log, and for good: what frees the room comes later and leaves it."""
+    prefix = f"{os.urandom(6).hex()}:"
+    held = [HeldCalls(open_calls(redis.url)) for _ in range(2)]
+    async with running(held[0], prefix=prefix) as one, running(held[1], prefix=prefix) as other:
+        variants = [place("/a", selecting=("accept",), value=value) for value in ("old", "new")]
+        for each in variants:
+            await one.fill(each, fresh(b"old", cache_tag="t"))
+        await one.settle()
+        for calls in held:
+            calls.hold("XREAD", "SSCAN", "SCAN")
+        for process in (one, other):
+            process.store.purge("purge-1", what)
+        before = [await each.fetch(variants[1], is_exact=True) for each in (one, other)]
+        await other.fill(variants[1], fresh(b"new", cache_tag="t"))
+        await other.settle()
+        at_once = [await each.fetch(variants[1], is_exact=True) for each in (one, other)]
+        for calls in held:
+            calls.release()
+        await eventually(lambda: len([key for key in keys(redis, f"{prefix}*") if b"}e" in key]) == 1)
+        await eventually(lambda: one.store._purges.is_settled and other.store._purges.is_settled)
+        at_last = [await each.fetch(variants[1], is_exact=True) for each in (one, other)]
+
+        assert 1 == one.metric("freed_total") + other.metric("freed_total")
+    assert [None, None] == [each.entry for each in before]
+    assert [b"new"] * 4 == [each.entry and each.entry.body for each in (*at_once, *at_last)]
+
+
 async def test_a_purge_frees_the_room(redis: RedisServer) -> None:
-    """Tagged entries and, with everything, all keys but the log's are deleted."""
+    """Of what it names and of nothing else; with everything, entries, their sets and their tags go."""
     async with running(redis.url, prefix="room:") as it:
+
+        def left() -> list[bytes]:
+            return [key for key in keys(redis, "room:*") if b"}e" in key]
+
         for number in range(20):
-            await it.fill(place(f"/{number}"), fresh(cache_tag="t"))
-        it.store.purge("purge-1", ByTag("t"))
-        await eventually(lambda: not any(b"}e" in key for key in keys(redis, "room:*")))
-        await it.fill(place("/x"))
+            await it.fill(place(f"/{number}"), fresh(cache_tag=f"t{number % 2}, all"))
+        await it.settle()
+        for name, what, expected in (
+            ("tag", ByTag("t0"), 10),
+            ("prefix", ByPrefix("", "", "/1"), 4),
+            ("key", ByUri(place("/3").uri), 3),
+        ):
+            it.store.purge(name, what)
+            await eventually(lambda expected=expected: expected == len(left()))  # type: ignore[misc]
+        tagged = redis.command("SCARD", it.store._keys.of_tag("all").decode())
         it.store.purge("purge-2", Everything())
 
         await eventually(lambda: all(b"{log}" in key for key in keys(redis, "room:*")))
+        assert (b":3\r\n", 20) == (tagged, it.metric("freed_total"))
+
+
+async def test_freeing_goes_on_after_redis_was_away(redis: RedisServer) -> None:
+    """Whatever fails, the next purge frees the room of both."""
+    calls = HeldCalls(open_calls(redis.url))
+    async with running(calls, prefix="failing:") as it:
+        for path in ("/a", "/b"):
+            await it.fill(place(path))
+        await it.settle()
+        calls.fails = True
+        it.store.purge("purge-1", ByPrefix("", "", "/a"))
+        await eventually(lambda: it.metric("failures_total", operation="free", reason="away") == 1)
+        calls.fails = False
+        it.store.purge("purge-2", ByPrefix("", "", "/b"))
+
+        await eventually(lambda: not any(b"}e" in key for key in keys(redis, "failing:*")))
 
 
 async def test_entries_live_as_long_as_they_are_of_use(redis: RedisServer) -> None:

@@ -10,7 +10,7 @@ from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
 from ext_proc.redis_cache import Memory
 from policy.processing import StoreName
-from policy.purge import ByUri, Purge
+from policy.purge import Purge
 
 STORE = StoreName("redis:1", "edge:cache:")
 
@@ -149,7 +149,7 @@ class FakeShared:
     def put(
         self, place: Place, entry: Entry, fetched: Fetched, *, uncacheable_s: float, replaces: bool, now: float
     ) -> None:
-        octets = encoded(entry, fetched.position)
+        octets = encoded(entry, fetched.position, place.uri)
         self._send(lambda: self._put(place, octets, fetched, uncacheable_s, replaces))
 
     def _put(self, place: Place, octets: bytes, fetched: Fetched, uncacheable_s: float, replaces: bool) -> None:
@@ -188,10 +188,6 @@ class FakeShared:
         self.queue.append(invalidate)
 
     def purge(self, name: str, what: Purge) -> None:
-        if isinstance(what, ByUri):
-            self.invalidate(what.uri)
-            return
-
         def ban() -> None:
             if name in self.server.purged:
                 return
