@@ -1,11 +1,14 @@
 """What ext_proc counts, by route. Labels are routes and reasons, never URIs or callers."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from ext_proc.cache.cache import FetchResult
 from ext_proc.cache.lookup import Bypass
@@ -15,6 +18,7 @@ from ext_proc.events import Outcome
 from ext_proc.exchange import Direction, Transformed
 
 _WAIT_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_FETCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class RouteMetrics:
     stored_bytes: int = 0
     fetches: dict[FetchResult, int] = field(default_factory=dict)
     fetch_seconds: float = 0.0
+    fetch_buckets: list[int] = field(default_factory=lambda: [0] * (len(_FETCH_BUCKETS_S) + 1))
+    """How many fetches took no longer than each of _FETCH_BUCKETS_S, and not than the one before; the last: longer."""
     transforms: dict[tuple[Direction, Transformed], int] = field(default_factory=dict)
     transform_seconds: float = 0.0
 
@@ -43,6 +49,12 @@ class RouteMetrics:
     def fetched(self, result: FetchResult, seconds: float) -> None:
         self.fetches[result] = self.fetches.get(result, 0) + 1
         self.fetch_seconds += seconds
+        self.fetch_buckets[bisect_left(_FETCH_BUCKETS_S, seconds)] += 1
+
+    def cumulated_fetches(self) -> list[tuple[str, float]]:
+        """As Prometheus counts a histogram."""
+        bounds = [*(floatToGoString(bound) for bound in _FETCH_BUCKETS_S), "+Inf"]
+        return list(zip(bounds, accumulate(map(float, self.fetch_buckets)), strict=True))
 
     def transformed(self, direction: Direction, result: Transformed) -> None:
         self.transforms[direction, result] = self.transforms.get((direction, result), 0) + 1
@@ -98,8 +110,8 @@ class Metrics(Collector):
         fetches = CounterMetricFamily(
             "gateway_cache_fetches", "Questions to the shared store, by what came of them.", labels=("route", "result")
         )
-        seconds = CounterMetricFamily(
-            "gateway_cache_fetch_seconds", "How long requests waited for them.", labels=("route",)
+        seconds = HistogramMetricFamily(
+            "gateway_cache_fetch_seconds", "How long requests waited for the shared store.", labels=("route",)
         )
         for route, counts in self._routes.items():
             for outcome, number in counts.outcomes.items():
@@ -112,7 +124,8 @@ class Metrics(Collector):
             size.add_metric((route,), counts.stored_bytes)
             for result, number in counts.fetches.items():
                 fetches.add_metric((route, result), number)
-            seconds.add_metric((route,), counts.fetch_seconds)
+            if counts.fetches:
+                seconds.add_metric((route,), counts.cumulated_fetches(), counts.fetch_seconds)
         yield from (outcomes, bypasses, refusals, stored, size, fetches, seconds)
 
     def _transforms(self) -> Iterator[Metric]:
