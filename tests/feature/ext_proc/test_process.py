@@ -8,7 +8,11 @@ import aiohttp
 import grpc
 from grpc_health.v1 import health_pb2
 
-from tests.feature.ext_authz.harness import control_plane
+from control_plane.resource_types import PROCESSING_POLICY
+from control_plane.snapshot import Snapshot
+from control_plane.xds.store import Store
+from control_plane.xds.subscription import Subscription
+from tests.feature.ext_authz.harness import GATEWAY, control_plane, eventually
 from tests.feature.ext_authz.test_process import health
 from tests.feature.ext_proc.harness import Stream, ext_proc, policy, snapshot
 
@@ -60,6 +64,52 @@ async def test_a_policy_that_cannot_be_enforced_is_refused_and_the_last_good_one
 
             assert "request.headers.remove.host" in str(refused["reason"])
             assert answer.HasField("request_headers")
+
+
+async def test_a_transform_that_does_not_compile_is_refused_until_it_is_repaired() -> None:
+    """NACK over xDS with policy, rule and reason; the last good version answers on, the repaired one is ACKed."""
+
+    def version(number: str, *fields: str) -> Snapshot:
+        """Of a route's policy, whose name tells its content."""
+        message = policy(f"proc-{number}")
+        message.request.set_headers.add(name="x-version", value=number)
+        message.response.body.add().redact.fields.extend(fields)
+        return snapshot(message)
+
+    async with control_plane() as plane:
+        plane.publish(version("1", "password"))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+
+                async def told(policy_name: str) -> str:
+                    stream = Stream(channel, policy_name)
+                    changes = (await stream.asks("/told")).request_headers.response.header_mutation.set_headers
+                    stream.call.cancel()
+                    return next(each.header.raw_value.decode() for each in changes if each.header.key == "x-version")
+
+                plane.publish(version("2", "$.users[", "password"))
+                await process.line("xds_response_rejected")
+                await eventually(lambda: policies_of(plane.store).nack is not None)
+                nack = policies_of(plane.store).nack
+                while_refused = await told("proc-1")
+                plane.publish(version("3", "password"))
+                await process.line("policies_updated", 2)
+                await eventually(lambda: policies_of(plane.store).outstanding is None)
+                served = policies_of(plane.store)
+                repaired = await told("proc-3")
+
+    assert nack is not None
+    assert "proc-2" in nack.names
+    assert nack.message.startswith("proc-2: response.body[0]: '$.users[' is not a JSONPath"), nack.message
+    assert ("1", "3") == (while_refused, repaired)
+    assert served.version_sent == served.version_acked != nack.version
+
+
+def policies_of(store: Store) -> Subscription:
+    """What the one client of the control plane has said of its policies."""
+    (client,) = store.feeds[GATEWAY].clients
+    return client.session.subscriptions[PROCESSING_POLICY]
 
 
 async def test_an_open_exchange_is_finished_before_the_end() -> None:

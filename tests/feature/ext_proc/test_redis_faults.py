@@ -11,7 +11,7 @@ from policy.purge import Everything
 from tests.feature.ext_authz.harness import eventually
 from tests.feature.ext_proc.redis_harness import QUICK, Process, fresh, place, running
 from tests.ports import free_port
-from tests.redis_servers import RedisServer, cluster_running, redis_running
+from tests.redis_servers import RedisServer, redis_running
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis cache faults")]
 
@@ -203,32 +203,3 @@ async def test_an_address_where_nothing_is(url: str) -> None:
         it.store.invalidate(place().uri)
 
         assert Lease.DOWN is (await it.fetch(place(), lease=True)).lease
-
-
-async def test_a_cluster(redis_server: str, tmp_path: Path) -> None:
-    """Entries on all nodes, a moved slot, purges of everything, and one node away."""
-    with cluster_running(redis_server, tmp_path) as nodes:
-        async with running(f"redis+cluster://127.0.0.1:{nodes[0].port}", tuning=QUICK) as it:
-            paths = [f"/{number}" for number in range(12)]
-            for path in paths:
-                await it.fill(place(path), fresh(cache_tag="t"))
-            assert all([await has(it, path) for path in paths])
-            key = it.store._keys.of_place(place("/0"))[1].decode()
-            slot = nodes[0].command("CLUSTER", "KEYSLOT", key).strip(b":\r\n").decode()
-            ids = [node.command("CLUSTER", "MYID").split()[1].decode() for node in nodes]
-            owner = min(int(slot) // (16384 // 3), 2)
-            for node in nodes:
-                node.command("CLUSTER", "SETSLOT", slot, "NODE", ids[(owner + 1) % 3])
-            await it.fill(place("/0"))
-            assert await has(it, "/0")
-            it.store.purge("purge-1", Everything())
-            await eventually(lambda: it.store._purges.is_settled)
-            assert not any([await has(it, path) for path in paths])
-            nodes[1].pause()
-            answers = [await it.fetch(place(path), lease=True) for path in paths]
-            nodes[1].resume()
-            await eventually(lambda: it.store.is_up)
-
-            assert Lease.DOWN in {answer.lease for answer in answers}
-            await it.fill(place("/9"))
-            assert await has(it, "/9")
