@@ -8,7 +8,6 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from ext_proc.cache.cache import FetchResult
 from ext_proc.cache.lookup import Bypass
@@ -18,7 +17,7 @@ from ext_proc.events import Outcome
 from ext_proc.exchange import Direction, Transformed
 
 _WAIT_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_FETCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_FETCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ class RouteMetrics:
 
     def cumulated_fetches(self) -> list[tuple[str, float]]:
         """As Prometheus counts a histogram."""
-        bounds = [*(floatToGoString(bound) for bound in _FETCH_BUCKETS_S), "+Inf"]
+        bounds = [*map(str, _FETCH_BUCKETS_S), "+Inf"]
         return list(zip(bounds, accumulate(map(float, self.fetch_buckets)), strict=True))
 
     def transformed(self, direction: Direction, result: Transformed) -> None:

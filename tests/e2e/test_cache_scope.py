@@ -37,5 +37,39 @@ def test_scope_user_keeps_callers_apart(stack: Stack) -> None:
     assert "cache-status" not in nobody.headers
 
 
+def test_a_key_of_header_query_user_and_claim(stack: Stack) -> None:
+    """What the route names tells responses apart, and nothing else; what a client says of its claims does not."""
+    keyed = _ROUTE.replace(
+        "    transform:",
+        "    cache: {ttl: 1m, vary: [accept-language, x-user-roles], query: {ignore: [utm_*]}}\n    transform:",
+    )
+    stack.edit(_ROUTE, keyed)
+    try:
+        with stack.client() as client:
+
+            def line(query: str, sub: str, *roles: str, **headers: str) -> str:
+                own = {"accept-language": "en", **{name.replace("_", "-"): value for name, value in headers.items()}}
+                answer = client.get(f"/api/users/keyed?{query}", headers={**stack.bearer(sub, roles=roles), **own})
+                return _status(answer) if "cache-status" in answer.headers else ""
+
+            until(lambda: line("probe", "alice") != "", "the cache is on")
+            lines = {
+                "first": line("page=1&utm_source=a", "alice", "editor"),
+                "another campaign": line("page=1&utm_source=b", "alice", "editor"),
+                "another page": line("page=2", "alice", "editor"),
+                "another language": line("page=1", "alice", "editor", accept_language="da"),
+                "another role": line("page=1", "alice", "admin"),
+                "another user": line("page=1", "bob", "editor"),
+                "a forged role": line("page=1", "alice", "editor", x_user_roles="admin"),
+                "first again": line("page=1", "alice", "editor"),
+            }
+    finally:
+        stack.edit(keyed, _ROUTE)
+
+    hits = {name for name, said in lines.items() if said == "meetinity; hit; ttl=60"}
+    assert {"another campaign", "a forged role", "first again"} == hits, lines
+    assert all("stored" in said for name, said in lines.items() if name not in hits)
+
+
 def _status(answer: httpx.Response) -> str:
     return answer.headers["cache-status"].replace("ttl=59", "ttl=60")
