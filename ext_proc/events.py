@@ -10,7 +10,8 @@ from typing import Literal, Protocol, TypeAlias
 
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.ranges import Part
-from ext_proc.transform.problems import Problem
+from ext_proc.transform.body import Made
+from ext_proc.transform.problems import Problem, UnusableError
 from policy.processing import HeaderChanges
 
 Outcome = Literal["hit", "miss", "stale", "bypass", "collapsed"]
@@ -147,6 +148,18 @@ class Wait:
     last = False
 
 
+Worked: TypeAlias = Made | UnusableError | None
+"""What a body came to: the one that goes on, "as it is", or why it cannot."""
+
+
+@dataclass(slots=True)
+class Work:
+    """Nothing yet: call `run`, wherever it holds up nobody, and `Exchange.worked` with its result."""
+
+    run: Callable[[], Worked]
+    last = False
+
+
 @dataclass(slots=True)
 class PassHeaders:
     """The response's headers go on to the client."""
@@ -202,6 +215,7 @@ Action: TypeAlias = (
     | Serve
     | Refuse
     | Wait
+    | Work
     | PassHeaders
     | PassBody
     | ReplaceBody

@@ -1,10 +1,12 @@
 """One HTTP exchange as ext_proc sees it: events in, actions out, no I/O and no clock of its own.
 
     RequestStart  -> Forward | Serve | Refuse | Wait (then `resume`, once or more)
-    RequestRest   -> ReplaceRequestBody | PassRequestRest | Refuse   only if Forward.wants_body
-    ResponseStart -> PassHeaders | Serve | Refuse        only if Forward.watch
-    Chunk         -> PassBody | ReplaceBody | Refuse     only if PassHeaders.body is not NONE
+    RequestRest   -> ReplaceRequestBody | PassRequestRest | Refuse | Work   only if Forward.wants_body
+    ResponseStart -> PassHeaders | Serve | Refuse          only if Forward.watch
+    Chunk         -> PassBody | ReplaceBody | Refuse | Work     only if PassHeaders.body is not NONE
     Trailers      -> PassTrailers
+
+After Work, `worked` is called with what it came to; only large bodies are worked on like that.
 
 After an action whose `last` is true nothing more is to be said, and the stream should be closed. `close` must be called
 when the exchange ends, however it ends: it hands the lead of a flight to a follower.
@@ -12,7 +14,9 @@ when the exchange ends, however it ends: it hands the lead of a flight to a foll
 What does not begin with RequestStart (Envoy's own reply, made before this filter saw the request) passes untouched.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, assert_never
 
 from ext_proc.cache.cache import Cache, serve_fresh
@@ -38,7 +42,10 @@ from ext_proc.events import (
     RequestStart,
     ResponseStart,
     Trailers,
+    Work,
+    Worked,
 )
+from ext_proc.transform.body import Made
 from ext_proc.transform.headers import applied, merged
 from ext_proc.transform.problems import UnusableError
 from ext_proc.transform.refusals import request_refused, response_refused
@@ -46,6 +53,8 @@ from ext_proc.transform.transforming import Transforming
 from policy.processing import HeaderChanges, Processing, Scope
 from policy.transforms import Transform
 
+_INLINE_BYTES = 32 * 1024
+"""Bodies up to this size are done with before anybody else has noticed; larger ones are worked on elsewhere."""
 Direction = Literal["request", "response"]
 Transformed = Literal["done", "passed", "unreadable", "too_large", "media_type", "invalid", "failed"]
 """What became of a message: its body was gone through, it passed untouched although it could not be, or why it was
@@ -102,6 +111,7 @@ class Exchange:
         "_route",
         "_session",
         "_shown",
+        "_then",
         "_transforming",
         "_watches",
         "_whole",
@@ -118,6 +128,8 @@ class Exchange:
         self._shown: dict[str, str] = {}
         self._transforming: Transforming | None = None
         self._watches = False
+        self._then: Callable[[Worked, float], Action] | None = None
+        """What is done with the result of the work under way."""
         self._whole = False
         """The body of the message at hand was asked for, to be changed or checked."""
         self._chunks: list[bytes] = []
@@ -139,7 +151,7 @@ class Exchange:
                 self._end(now)
                 return PassTrailers()
             case RequestRest():
-                return self._on_request_rest(event)
+                return self._on_request_rest(event, now)
             case _:
                 assert_never(event)
 
@@ -147,6 +159,12 @@ class Exchange:
         """After Wait, as soon as its ticket is no longer WAITING or its time is up."""
         assert self._session is not None
         return self._transformed(self._session.resume(now))
+
+    def worked(self, result: Worked, now: float) -> Action:
+        """After Work, with its result."""
+        then, self._then = self._then, None
+        assert then is not None
+        return then(result, now)
 
     @property
     def awaits_body(self) -> bool:
@@ -203,15 +221,30 @@ class Exchange:
         self._whole = head.wants_body
         return action
 
-    def _on_request_rest(self, event: RequestRest) -> Action:
-        """The last word, unless the response is of interest too."""
+    def _work(
+        self,
+        transform: Callable[[bytes], Made | None],
+        body: bytes,
+        then: Callable[[Worked, float], Action],
+        now: float,
+    ) -> Action:
+        """Work on a body, at once or elsewhere."""
+        run = partial(_attempted, transform, body)
+        if len(body) <= _INLINE_BYTES:
+            return then(run(), now)
+        self._then = then
+        return Work(run)
+
+    def _on_request_rest(self, event: RequestRest, now: float) -> Action:
         wanted, self._whole = self._whole, False
         if event.kind != "body" or not wanted or self._transforming is None:
             return PassRequestRest(event.kind)
-        try:
-            made = self._transforming.request_body(event.data)
-        except UnusableError as why:
-            return self._refuse_request(why)
+        return self._work(self._transforming.request_body, event.data, partial(self._on_request_made, event), now)
+
+    def _on_request_made(self, event: RequestRest, made: Worked, _now: float) -> Action:
+        """The last word, unless the response is of interest too."""
+        if isinstance(made, UnusableError):
+            return self._refuse_request(made)
         self._observer.transformed("request", "passed" if made is None else "done")
         if made is None or (made.body is event.data and not made.changes):
             return PassRequestRest(event.kind, last=not self._watches)
@@ -259,7 +292,9 @@ class Exchange:
         if response is None:
             return PassBody(last=False)
         if self._whole:
-            return self._on_whole_body(event.data, response, now)
+            assert self._transforming is not None
+            then = partial(self._on_response_made, event.data, response)
+            return self._work(self._transforming.response_body, event.data, then, now)
         session = self._session
         rules = self._processing.cache
         assert session is not None
@@ -284,13 +319,10 @@ class Exchange:
             return
         self._session.complete(response, self._shown, b"".join(self._chunks), now)
 
-    def _on_whole_body(self, body: bytes, response: ResponseStart, now: float) -> Action:
+    def _on_response_made(self, body: bytes, response: ResponseStart, made: Worked, now: float) -> Action:
         """In one piece, the client still without headers."""
-        assert self._transforming is not None
-        try:
-            made = self._transforming.response_body(body)
-        except UnusableError as why:
-            return self._block(why)
+        if isinstance(made, UnusableError):
+            return self._block(made)
         self._observer.transformed("response", "passed" if made is None else "done")
         if made is None:
             # This may be the beginning only, and the headers have said what a transformed body would be.
@@ -318,6 +350,13 @@ class Exchange:
         if self._session is not None:
             self._session.close()
         return response_refused(why, self._request.headers.get("x-request-id", ""))
+
+
+def _attempted(transform: Callable[[bytes], Made | None], body: bytes) -> Worked:
+    try:
+        return transform(body)
+    except UnusableError as why:
+        return why
 
 
 def _tell_claims_apart(event: RequestStart, route: Route) -> None:

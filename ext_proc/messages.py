@@ -40,6 +40,7 @@ from ext_proc.events import (
     Serve,
     Trailers,
     Wait,
+    Work,
 )
 from policy.claims import TOLD_CLAIM
 from policy.processing import HeaderChanges
@@ -194,7 +195,7 @@ def _is_from_upstream(message: external_processor_pb2.ProcessingRequest) -> bool
 
 
 def write(action: Action) -> bytes:
-    """The one ProcessingResponse that says this; for Wait, the extension of Envoy's timer."""
+    """The one ProcessingResponse that says this; for Wait and Work, see `extension`."""
     match action:
         case Serve():
             return _serve(action)
@@ -212,8 +213,8 @@ def write(action: Action) -> bytes:
             return _replace_request_body(action)
         case Refuse():
             return _refuse(action)
-        case Wait():
-            raise TypeError("Wait is answered by `extension`")
+        case Wait() | Work():
+            raise TypeError("what is not decided yet is answered by `extension`")
         case PassRequestRest():
             return _PASS_REQUEST_BODY if action.kind == "body" else _PASS_REQUEST_TRAILERS
         case _:

@@ -7,6 +7,7 @@ long as the upstream call, costs more CPU than all decisions together.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import grpc
 
 from ext_proc import messages
 from ext_proc.cache.cache import Cache
-from ext_proc.events import Action, Refuse, RequestStart, Serve, Wait
+from ext_proc.events import Action, Refuse, RequestStart, Serve, Wait, Work, Worked
 from ext_proc.exchange import Exchange, Route, route_of
 from ext_proc.metrics import Metrics, RouteMetrics
 from ext_proc.policies import PolicyStore
@@ -36,6 +37,10 @@ UNEXTENDED_S = 0.5
 """Waits that are certain to be shorter need no more of Envoy's patience than it has anyway."""
 EXTENSION_SLACK_S = 0.5
 """Envoy's timer runs this much longer than ours, so that ours decides."""
+WORK_S = 20.0
+"""How long a large body may take, with those before it."""
+WORKERS = 2
+"""Threads for large bodies, which take turns with everything else; one that takes long does not hold up the others."""
 
 
 class PolicySource(Protocol):
@@ -55,17 +60,20 @@ class ExternalProcessor:
         cache: Cache,
         metrics: Metrics,
         tracing: Tracing | None = None,
+        workers: Executor | None = None,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
             tracing: None: no spans.
+            workers: where large bodies are worked on; None: in WORKERS threads of its own.
         """
         self._policies = policies
         self._source = source
         self._cache = cache
         self._metrics = metrics
         self._tracing = tracing or Tracing("ext_proc")
+        self._workers = workers or ThreadPoolExecutor(WORKERS, "body")
         self._unix_s = unix_s
         self._routes: dict[tuple[str, str], Route] = {}
         """By policy and route name; a policy is immutable, so what is made of it stays right."""
@@ -132,6 +140,8 @@ class ExternalProcessor:
                 counts.transform_seconds += time.perf_counter() - began
             if type(action) is Wait:
                 action = await self._waited(exchange, action, context, trace_id)
+            elif type(action) is Work:
+                action = await self._worked(exchange, action, context, counts)
             if action.last:
                 if type(action) is Serve and type(event) is RequestStart and is_streamed(action):
                     for piece in pieces(action):
@@ -164,6 +174,13 @@ class ExternalProcessor:
             )
         return action
 
+    async def _worked(self, exchange: Exchange, work: Work, context: Stream, counts: RouteMetrics) -> Action:
+        """What the exchange does with a large body. Whose client has gone is not begun, or nobody hears of it."""
+        await context.write(messages.extension(WORK_S))
+        result, took_s = await asyncio.get_running_loop().run_in_executor(self._workers, _timed, work)
+        counts.transform_seconds += took_s
+        return exchange.worked(result, self._unix_s())
+
     def forget_routes(self) -> None:
         """Let go of routes whose policies are gone."""
         self._routes = {names: route for names, route in self._routes.items() if self._policies.get(names[0])}
@@ -186,6 +203,12 @@ class ExternalProcessor:
         except TimeoutError:
             self._log.warning("policy_unknown", policy=name)
         return self._policies.get(name)
+
+
+def _timed(work: Work) -> tuple[Worked, float]:
+    """What the work came to, and how many seconds it took."""
+    began = time.perf_counter()
+    return work.run(), time.perf_counter() - began
 
 
 async def _woken(wait: Wait) -> None:

@@ -12,6 +12,7 @@ from control_plane.resource_types import PROCESSING_POLICY
 from control_plane.snapshot import Snapshot
 from control_plane.xds.store import Store
 from control_plane.xds.subscription import Subscription
+from protos.gateway.policy.v1 import processing_pb2
 from tests.feature.ext_authz.harness import GATEWAY, control_plane, eventually
 from tests.feature.ext_authz.test_process import health
 from tests.feature.ext_proc.harness import Stream, ext_proc, policy, snapshot
@@ -129,6 +130,29 @@ async def test_an_open_exchange_is_finished_before_the_end() -> None:
                 assert last.HasField("response_body")
                 assert await stream.is_ended()
                 assert 0 == await ended
+
+
+async def test_a_large_body_is_worked_on_to_the_end() -> None:
+    """SIGTERM while it is: its client gets it, then the process ends."""
+    message = policy()
+    message.response.body.add().convert.to.append(processing_pb2.Convert.CSV)
+    document = b"[" + b",".join([b'{"id": %d}' % number for number in range(20_000)]) + b"]"
+    async with control_plane() as plane:
+        plane.publish(snapshot(message))
+        async with ext_proc(plane.address) as process:
+            ready = await process.line("ready")
+            async with grpc.aio.insecure_channel(str(ready["address"])) as channel:
+                stream = Stream(channel, "proc-1")
+                await stream.asks()
+                await stream.responds({"content-length": str(len(document)), "content-type": "application/json"})
+                patience = await stream.sends(document)
+                process.process.terminate()
+                last = await stream.hears()
+
+                assert patience.HasField("override_message_timeout")
+                assert b"id\r\n0\r\n1\r\n" == last.response_body.response.body_mutation.body[:10]
+                assert await stream.is_ended()
+                assert 0 == await process.process.wait()
 
 
 async def test_workers(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """ExternalProcessor over real streams."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 import pytest
@@ -18,6 +21,8 @@ from ext_proc.service import ExternalProcessor
 from gateway_runtime.http2.server import Http2Server
 from tests.feature.ext_authz.harness import eventually
 from tests.feature.ext_proc.harness import Stream, policy
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,10 +54,33 @@ class Source:
         self._bring(name)
 
 
+class Gate(ThreadPoolExecutor):
+    """One thread, which works when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._gate = threading.Event()
+        self.begun = 0
+
+    def open(self) -> None:
+        self._gate.set()
+
+    def submit(self, work: Callable[..., T], /, *arguments: object, **named: object) -> "Future[T]":
+        def when_open() -> T:
+            self.begun += 1
+            assert self._gate.wait(20)
+            return work(*arguments, **named)
+
+        return super().submit(when_open)
+
+
 @asynccontextmanager
-async def running(*, wait_s: float = 5.0) -> AsyncIterator[Service]:
+async def running(*, wait_s: float = 5.0, workers: Executor | None = None) -> AsyncIterator[Service]:
     policies = PolicyStore()
-    policies.update({"proc-1": policy().SerializeToString()}, (), 0.0)
+    redacting = policy("proc-redact")
+    redacting.response.body.add().redact.fields.append("ssn")
+    made = {each.name: each.SerializeToString() for each in (policy(), redacting)}
+    policies.update(made, (), 0.0)
     store = MemoryStore(max_bytes=1 << 24, max_entries=100)
     flights = Flights()
     registry = CollectorRegistry()
@@ -61,6 +89,7 @@ async def running(*, wait_s: float = 5.0) -> AsyncIterator[Service]:
         source=Source(lambda name: policies.update({name: policy(name).SerializeToString()}, (), 0.0)),
         cache=Cache(store, flights, wait_s=wait_s),
         metrics=Metrics(registry, store),
+        workers=workers,
     )
     server = Http2Server(processor.methods())
     address = server.bind("127.0.0.1:0", name="ext_proc")
@@ -85,6 +114,54 @@ async def test_a_miss_and_a_hit() -> None:
         assert await hit.is_ended()
         assert service.metric("gateway_cache_requests_total", route="items", outcome="hit") == 1.0
         assert service.metric("gateway_cache_entries", route="items") == 1.0
+
+
+LARGE = b'[{"ssn": "078-05-1120"}' + b', {"ssn": "078-05-1120"}' * 5000 + b"]"
+JSON = {"content-length": str(len(LARGE)), "content-type": "application/json"}
+
+
+async def sent(service: Service, path: str) -> Stream:
+    """An exchange whose large body is being worked on; Envoy was told that it may take long."""
+    stream = service.stream("proc-redact")
+    await stream.asks(path)
+    await stream.responds(JSON)
+    assert (await stream.sends(LARGE)).HasField("override_message_timeout")
+    return stream
+
+
+async def test_a_large_body_holds_up_nobody() -> None:
+    """Others are served while it is worked on; then it is stored and sent as a small one is."""
+    with Gate() as gate:
+        async with running(workers=gate) as service:
+            large = await sent(service, "/large")
+            for number in range(3):
+                await service.stream().fetches(f"/{number}")
+            gate.open()
+            done = await large.hears()
+            hit = await service.stream("proc-redact").asks("/large")
+            assert await large.is_ended()
+
+    body = done.response_body.response.body_mutation.body
+    assert (5001, 0) == (body.count(b"[redacted]"), body.count(b"-1120"))
+    assert body == hit.immediate_response.body
+
+
+async def test_a_large_body_whose_client_has_gone() -> None:
+    """It is not worked on any more if it was not begun, and what it comes to is nobody's."""
+    with Gate() as gate:
+        async with running(workers=gate) as service:
+            begun, waiting = await sent(service, "/a"), await sent(service, "/b")
+            await eventually(lambda: gate.begun == 1)
+            for stream in (begun, waiting):
+                stream.call.cancel()
+            follower = service.stream("proc-redact")
+            await eventually(lambda: not len(service.flights))
+            gate.open()
+            answered = await follower.asks("/b")
+            await service.stream().fetches("/c")
+
+    assert answered.HasField("request_headers")
+    assert 1 == gate.begun
 
 
 async def test_an_unknown_policy_is_asked_for_once_and_then_followed() -> None:

@@ -1,6 +1,7 @@
 """One exchange through ext_proc's core, with Envoy's part played here: messages as text in, messages as text out."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import orjson
@@ -23,6 +24,7 @@ from ext_proc.events import (
     RequestStart,
     ResponseStart,
     Serve,
+    Work,
 )
 from ext_proc.exchange import Exchange, route_of
 from ext_proc.metrics import RouteMetrics
@@ -99,8 +101,7 @@ def _forwarded(exchange: Exchange, action: Action, asked: Message, actions: list
         seen.body = action.new_body
     if not action.wants_body:
         return seen
-    rest = exchange.on(RequestRest("body", asked.body), 1e9)
-    actions.append(rest)
+    rest = _done(exchange, exchange.on(RequestRest("body", asked.body), 1e9), actions)
     match rest:
         case ReplaceRequestBody():
             headers = applied(rest.changes, seen.headers) | {"content-length": str(len(rest.body))}
@@ -109,6 +110,16 @@ def _forwarded(exchange: Exchange, action: Action, asked: Message, actions: list
             return seen
         case _:
             return rest
+
+
+def _done(exchange: Exchange, action: Action, actions: list[Action]) -> Action:
+    """What becomes of a body; a large one is worked on in another thread, as the service does it."""
+    actions.append(action)
+    if isinstance(action, Work):
+        with ThreadPoolExecutor(1) as threads:
+            action = exchange.worked(threads.submit(action.run).result(), 1e9)
+        actions.append(action)
+    return action
 
 
 def _returned(exchange: Exchange, actions: list[Action], answered: Message) -> Message:
@@ -123,8 +134,7 @@ def _returned(exchange: Exchange, actions: list[Action], answered: Message) -> M
     got = Message(applied(head.changes, answered.headers), answered.body)
     if head.body is BodyMode.NONE:
         return got
-    rest = exchange.on(Chunk(answered.body, True), 1e9)
-    actions.append(rest)
+    rest = _done(exchange, exchange.on(Chunk(answered.body, True), 1e9), actions)
     match rest:
         case ReplaceBody():
             return Message(applied(rest.changes, got.headers) | {"content-length": str(len(rest.body))}, rest.body)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ext_proc.events import Forward, PassHeaders, PassRequestRest
+from ext_proc.events import Forward, PassHeaders, PassRequestRest, Refuse, ReplaceBody, ReplaceRequestBody, Work
 from policy.errors import PolicyError
 from policy.processing import compile_policy
 from protos.gateway.policy.v1 import processing_pb2 as pb
@@ -302,3 +302,48 @@ def test_a_policy_that_cannot_work_does_not_compile(change: Callable[[pb.Process
         compile_policy(policy(change))
 
     assert told in str(refused.value)
+
+
+def _described(message: pb.ProcessingPolicy) -> None:
+    schema = {"type": "array", "items": {"type": "object", "required": ["id"]}}
+    content = {"application/json": {"schema": schema}}
+    post = {"requestBody": {"content": content}, "responses": {"200": {"description": "", "content": content}}}
+    message.openapi.add(name="d", content=json.dumps({"openapi": "3.1.0", "paths": {"/": {"post": post}}}))
+    message.request.validate.document = message.response.validate.document = "d"
+
+
+def _converted(message: pb.ProcessingPolicy) -> None:
+    message.request.body.add().convert.to.append(pb.Convert.XML)
+    message.response.body.add().convert.to.append(pb.Convert.CSV)
+
+
+@pytest.mark.parametrize("change", [redact, _described, _converted])
+@pytest.mark.parametrize("rows", [10, 3000])
+def test_large_bodies_are_worked_on_elsewhere(change: Callable[[pb.ProcessingPolicy], object], rows: int) -> None:
+    """In another thread, whatever is done with them; what comes of it is the same as of small ones."""
+
+    def both(message: pb.ProcessingPolicy) -> None:
+        change(message)
+        message.request.body.add().redact.fields.append("ssn")
+
+    document = json.dumps([{"id": number, "ssn": "078-05-1120"} for number in range(rows)])
+    made = gateway(both)
+    result = made.exchange(request("POST /", document, **JSON), answer(document, **JSON))
+    assert result.seen is not None
+
+    kinds = {type(action) for action in result.actions}
+    assert (rows > 1000) is (Work in kinds)
+    assert ReplaceRequestBody in kinds
+    assert (rows, 0) == (result.seen.body.count(b"[redacted]"), result.seen.body.count(b"-1120"))
+    if change is redact:
+        assert ReplaceBody in kinds
+        assert rows == result.got.body.count(b"[redacted]")
+
+
+def test_a_large_body_that_cannot_be_read() -> None:
+    """It is refused as a small one is."""
+    made = gateway(redact)
+    results = [made.exchange(request(), answer("{" * size, **JSON)) for size in (10, 100_000)]
+
+    assert [502, 502] == [each.got.status for each in results]
+    assert [PassHeaders, Work, Refuse] == [type(action) for action in results[1].actions[1:]]
