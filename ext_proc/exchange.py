@@ -14,7 +14,7 @@ when the exchange ends, however it ends: it hands the lead of a flight to a foll
 What does not begin with RequestStart (Envoy's own reply, made before this filter saw the request) passes untouched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, assert_never
@@ -221,17 +221,7 @@ class Exchange:
         self._whole = head.wants_body
         return action
 
-    def _work(
-        self,
-        transform: Callable[[bytes], Made | None],
-        body: bytes,
-        then: Callable[[Worked, float], Action],
-        now: float,
-    ) -> Action:
-        """Work on a body, at once or elsewhere."""
-        run = partial(_attempted, transform, body)
-        if len(body) <= _INLINE_BYTES:
-            return then(run(), now)
+    def _later(self, run: Callable[[], Worked], then: Callable[[Worked, float], Action]) -> Work:
         self._then = then
         return Work(run)
 
@@ -239,7 +229,10 @@ class Exchange:
         wanted, self._whole = self._whole, False
         if event.kind != "body" or not wanted or self._transforming is None:
             return PassRequestRest(event.kind)
-        return self._work(self._transforming.request_body, event.data, partial(self._on_request_made, event), now)
+        assert self._request is not None
+        run = partial(_attempted, self._transforming.request_body, event.data)
+        then = partial(self._on_request_made, event)
+        return then(run(), now) if _is_small(event.data, self._request.headers) else self._later(run, then)
 
     def _on_request_made(self, event: RequestRest, made: Worked, _now: float) -> Action:
         """The last word, unless the response is of interest too."""
@@ -293,8 +286,9 @@ class Exchange:
             return PassBody(last=False)
         if self._whole:
             assert self._transforming is not None
+            run = partial(_attempted, self._transforming.response_body, event.data)
             then = partial(self._on_response_made, event.data, response)
-            return self._work(self._transforming.response_body, event.data, then, now)
+            return then(run(), now) if _is_small(event.data, response.headers) else self._later(run, then)
         session = self._session
         rules = self._processing.cache
         assert session is not None
@@ -350,6 +344,11 @@ class Exchange:
         if self._session is not None:
             self._session.close()
         return response_refused(why, self._request.headers.get("x-request-id", ""))
+
+
+def _is_small(body: bytes, headers: Mapping[str, str]) -> bool:
+    """One that is compressed may be anything."""
+    return len(body) <= _INLINE_BYTES and "content-encoding" not in headers
 
 
 def _attempted(transform: Callable[[bytes], Made | None], body: bytes) -> Worked:

@@ -1,5 +1,6 @@
 """Whole exchanges with transforms: what the cache keeps apart, what passes, and what is refused when."""
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -347,3 +348,14 @@ def test_a_large_body_that_cannot_be_read() -> None:
 
     assert [502, 502] == [each.got.status for each in results]
     assert [PassHeaders, Work, Refuse] == [type(action) for action in results[1].actions[1:]]
+
+
+def test_a_compressed_body_may_be_anything() -> None:
+    """However small it comes, it is worked on elsewhere."""
+    made = gateway(redact)
+    body = gzip.compress(json.dumps([{"ssn": "1"}] * 1000).encode())
+    result = made.exchange(request(), answer(body, content_encoding="gzip", **JSON))
+
+    assert len(body) < 1000
+    assert Work in [type(action) for action in result.actions]
+    assert 1000 == result.got.body.count(b"[redacted]")
