@@ -67,6 +67,9 @@ class Problem:
         return f"({reason}) && {self.condition}" if self.condition else reason
 
 
+NOT_ENVOYS = ("direct_response", "ext_authz_denied", "ext_proc_cache")
+"""Why Envoy answers in the place of a service without a fault: the reply of a route, of ext_authz, of the cache."""
+
 PROBLEMS = (
     Problem("no-route", 404, "no route matches the request", ("route_not_found",)),
     Problem(
@@ -164,8 +167,17 @@ PROBLEMS = (
 
 def local_reply_config() -> http_connection_manager_pb2.LocalReplyConfig:
     return http_connection_manager_pb2.LocalReplyConfig(
-        mappers=[mapper for problem in PROBLEMS for mapper in _mappers(problem)]
+        mappers=[_untouched(), *(mapper for problem in PROBLEMS for mapper in _mappers(problem))]
     )
+
+
+def _untouched() -> http_connection_manager_pb2.ResponseMapper:
+    """Changes nothing: the first mapper that fits ends the search, and hits and denials fit none of the others.
+
+    To evaluate all of these costs a cache hit about a sixth of Envoy's CPU time.
+    """
+    reasons = ", ".join(map(_quoted, NOT_ENVOYS))
+    return http_connection_manager_pb2.ResponseMapper(filter=cel_filter(f"response.code_details in [{reasons}]"))
 
 
 def _mappers(problem: Problem) -> Iterator[http_connection_manager_pb2.ResponseMapper]:

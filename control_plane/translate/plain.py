@@ -6,6 +6,9 @@ Field names are those of the .proto files, as in Envoy's documentation.
 """
 
 import base64
+import importlib
+import pkgutil
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,17 +111,41 @@ def from_plain(plain: Mapping[str, Plain], message: M) -> M:
 
 
 def message_named(full_name: str) -> Message:
-    """An empty message of a type that some imported module defines.
+    """An empty message of a type of Envoy's API, or of one that some imported module defines.
 
     Raises:
         ValueError: there is no such type.
     """
-    try:
-        descriptor = descriptor_pool.Default().FindMessageTypeByName(full_name)
-    except KeyError:
-        raise ValueError(f"there is no message type {full_name!r}") from None
+    descriptor = _descriptor(full_name) or _descriptor_of_api(full_name)
+    if descriptor is None:
+        raise ValueError(f"there is no message type {full_name!r}")
     message: Message = message_factory.GetMessageClass(descriptor)()
     return message
+
+
+def _descriptor(full_name: str) -> typing.Any:
+    try:
+        return descriptor_pool.Default().FindMessageTypeByName(full_name)
+    except KeyError:
+        return None
+
+
+def _descriptor_of_api(full_name: str) -> typing.Any:
+    """Of a type that nothing here uses; a patch may name any of Envoy's extensions."""
+    found = _API_TYPE.fullmatch(full_name)
+    if found is None:
+        return None
+    try:
+        package = importlib.import_module(found[1])
+    except ImportError:
+        return None
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return _descriptor(full_name)
+
+
+_API_TYPE = re.compile(r"((?:envoy|xds)(?:\.[a-z_][a-z0-9_]*)+)(?:\.[A-Z]\w*)+")
+"""A package, which is a folder of modules, and the name of a message in it."""
 
 
 def _is_well_known(message: Message) -> bool:

@@ -28,11 +28,15 @@ REPORT = ROOT / "docs" / "performance" / "ext_authz.md"
 FEW, MANY = 32, 128
 """Connections of the load generator."""
 
-_JWT_AUTHN = Case("jwt_authn", "Envoy with its own jwt_authn filter (HS256)", lambda stand: stand.jwt_authn())
+_BARE = Case("bare", "bare Envoy with its own jwt_authn filter (HS256)", lambda stand: stand.jwt_authn())
+_JWT_AUTHN = Case(
+    "jwt_authn", "gateway, jwt_authn in the place of ext_authz", lambda stand: stand.jwt_authn_of_gateway()
+)
 _EMPTY = Case("empty", "gateway, empty ext_authz handler of grpc.aio", lambda stand: stand.authz("empty_grpcio"))
 _ONE_LIMIT = Case("one", "gateway, our ext_authz: cached token, one limit", lambda stand: stand.authz("ours"))
 CASES = {
     FEW: (
+        _BARE,
         _JWT_AUTHN,
         _EMPTY,
         Case("floor", "gateway, empty ext_authz on our transport", lambda stand: stand.authz("empty_own")),
@@ -42,7 +46,7 @@ CASES = {
         ),
         Case("key", "gateway, our ext_authz: API key, one limit", lambda stand: stand.authz("ours", "api-key")),
     ),
-    MANY: (_JWT_AUTHN, _EMPTY, _ONE_LIMIT),
+    MANY: (_BARE, _JWT_AUTHN, _EMPTY, _ONE_LIMIT),
 }
 
 
@@ -134,6 +138,8 @@ def figures(measured: Measured) -> list[Figure]:
         Figure("1,000,000 live limiter keys in memory", measured.million_keys_mib, " MiB", at_most=200),
         _ratio(f"{_RATE} Envoy's jwt_authn, {FEW} connections", few, "one", "jwt_authn", _rate, at_least=0.45),
         _ratio(f"{_RATE} Envoy's jwt_authn, {MANY} connections", many, "one", "jwt_authn", _rate, at_least=0.5),
+        _ratio(f"... / a bare Envoy with jwt_authn, {FEW} connections", few, "one", "bare", _rate),
+        _ratio(f"... / a bare Envoy with jwt_authn, {MANY} connections", many, "one", "bare", _rate),
         _ratio(f"{_RATE} empty grpcio handler, {FEW} connections", few, "one", "empty", _rate, at_least=0.9),
         _ratio(f"{_RATE} empty grpcio handler, {MANY} connections", many, "one", "empty", _rate, at_least=0.9),
     ]
@@ -209,7 +215,8 @@ Load through Envoy: {generator}, a closed loop, {seconds:g} s a run, {rounds} ro
 every other round backwards; a ratio is formed within each round, and the median of the rounds counts. Load generator,
 Envoy (one worker), ext_authz (one process) and the upstream share the cores. CPU is user and system time of the
 ext_authz process (proc(5)) divided by the requests of that run. The empty handler parses nothing and always answers the
-same bytes; the gateways differ in nothing else.
+same bytes; jwt_authn stands where ext_authz stands; the gateways differ in nothing else. The bare Envoy has no other
+filter, no access log and none of the gateway's limits and checks.
 
 Redis beside memory: {callers} checks are always out, on 4 connections straight to ext_authz, of {callers} client
 addresses; each charges two limits (client_ip, and one bucket for all). Both processes run all along and take turns.

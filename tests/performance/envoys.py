@@ -116,6 +116,25 @@ access_log: {{path: /dev/null}}
 """
 
 
+def gateway_yaml_with_jwt_authn(*, port: int, upstream_port: int) -> str:
+    """The same gateway; Envoy's own JWT filter, where ext_authz stands, guards the route that needs no callout."""
+    patch = {
+        "type": "listeners",
+        "name": "public",
+        "op": "add",
+        "path": f"/filter_chains/0/filters/1/typed_config/http_filters/{_BEFORE_EXT_AUTHZ}",
+        "value": _jwt_authn("/open"),
+    }
+    own = gateway_yaml(port=port, upstream_port=upstream_port, authz_port=_NOBODY, proc_port=_NOBODY)
+    return f"{own}envoy_patches: {json.dumps([patch])}\n"
+
+
+_BEFORE_EXT_AUTHZ = 3
+"""Behind the header mutation, the filter state and the limit of the body."""
+_NOBODY = 1
+"""A port that is not listened at: callouts that are not asked."""
+
+
 def _bootstrap(listeners: Sequence[Json], clusters: Sequence[Json]) -> str:
     return json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}})
 
@@ -143,7 +162,7 @@ def _cluster(name: str, port: int) -> Json:
     }
 
 
-def _jwt_authn() -> Json:
+def _jwt_authn(prefix: str = "/") -> Json:
     provider = {
         "issuer": JWT_ISSUER,
         "audiences": [JWT_AUDIENCE],
@@ -155,7 +174,7 @@ def _jwt_authn() -> Json:
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
             "providers": {"bench": provider},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+            "rules": [{"match": {"prefix": prefix}, "requires": {"provider_name": "bench"}}],
         },
     }
 

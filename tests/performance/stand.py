@@ -72,6 +72,7 @@ class Stand:
         self._programs: list[Program] = []
         self._upstream_port = 0
         self._static: Mapping[str, Target] = {}
+        self._with_jwt_authn: Target | None = None
         self._gateways: dict[Callouts, Mapping[str, Target]] = {}
 
     def __enter__(self) -> "Stand":
@@ -87,6 +88,12 @@ class Stand:
     def jwt_authn(self) -> Target:
         """Envoy with its own JWT filter."""
         return self._static_targets()["jwt"]
+
+    def jwt_authn_of_gateway(self) -> Target:
+        """The gateway with Envoy's own JWT filter in the place of ext_authz."""
+        if self._with_jwt_authn is None:
+            self._with_jwt_authn = self._start_with_jwt_authn()
+        return self._with_jwt_authn
 
     def no_callout(self) -> Target:
         """The gateway's filter chain on a route that needs no callout."""
@@ -184,6 +191,18 @@ class Stand:
         for target in targets.values():
             wait_for_answer(target, self._programs)
         return targets
+
+    def _start_with_jwt_authn(self) -> Target:
+        port, xds = free_port(), free_port()
+        config = self._folder / "jwt_authn.yaml"
+        config.write_text(envoys.gateway_yaml_with_jwt_authn(port=port, upstream_port=self._upstream()))
+        self._start_control_plane("jwt_authn", config, xds)
+        envoy = self._start_envoy("jwt_authn-envoy", envoys.ads_bootstrap(xds_port=xds))
+        url, token = f"http://{HOST}:{port}/open", {"authorization": bearer_token()}
+        target = Target(url, {"envoy": envoy}, token)
+        wait_for_answer(target, self._programs)
+        wait_until(lambda: (answer_of(url, {}) or (0,))[0] == 401, "a refusal by jwt_authn", self._programs)
+        return target
 
     def _start_control_plane(self, label: str, config: Path, xds_port: int) -> None:
         addresses = ["--xds-address", f"{HOST}:{xds_port}", "--http-address", f"{HOST}:{free_port()}"]

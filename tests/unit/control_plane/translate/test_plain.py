@@ -12,7 +12,9 @@ from control_plane.translate.plain import (
     CONTENT_TYPE_MATCHER,
     REDACTED,
     WEAKEN_ETAG_ON_COMPRESS,
+    Plain,
     from_plain,
+    message_named,
     to_plain,
 )
 
@@ -71,3 +73,20 @@ def test_what_does_not_fit_is_refused(plain: dict[str, object]) -> None:
     """An unknown field, a wrong type and an unknown name are errors that say where."""
     with pytest.raises(ValueError, match=r"\w"):
         from_plain(plain, cluster_pb2.Cluster())  # type: ignore[arg-type]
+
+
+def test_any_extension_of_envoy_can_be_named() -> None:
+    """Also one that nothing here uses."""
+    plain: dict[str, Plain] = {"filter_enabled": {"default_value": {"numerator": 100}}}
+    message = message_named("envoy.extensions.filters.http.csrf.v3.CsrfPolicy")
+
+    assert plain == to_plain(from_plain(plain, message))
+
+
+@pytest.mark.parametrize(
+    "name", ["os.Path", "envoy.nowhere.v3.Filter", "envoy.extensions.filters.http.csrf.v3.Nothing", "envoy..v3.X", ""]
+)
+def test_a_type_that_is_not_there(name: str) -> None:
+    """No module outside of Envoy's API is looked at."""
+    with pytest.raises(ValueError, match="there is no message type"):
+        message_named(name)
