@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: twice as many as cores, since a test of processes mostly waits for them."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name, reason in _missing().items():

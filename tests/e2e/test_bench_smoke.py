@@ -39,7 +39,7 @@ class FewRequests:
 @pytest.mark.timeout(120)
 def test_every_case_is_measured(tmp_path: Path) -> None:
     """Each case answers 200 through real processes and has its row, each comparison its ratio."""
-    plan = Plan(rounds=1, seconds=0.01, connections=200)
+    plan = Plan(rounds=1, seconds=0.01, connections=40)
     with Stand(tmp_path) as stand:
         samples = list(measure(stand, FewRequests(), CASES, plan))
         of_authz = list(measure(stand, FewRequests(), authz_bench.CASES[authz_bench.FEW], plan))
@@ -50,7 +50,7 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
     assert [case.name for case in CASES] == [sample.case for sample in samples]
     assert all(case.title in text for case in CASES)
     assert 9 == len(ratios(samples))
-    assert 6 == len(of_authz)
+    assert len(authz_bench.CASES[authz_bench.FEW]) == len(of_authz)
     rows = transform_bench.tables(of_headers, transform_work.measure(rounds=1, repetitions=1))
     assert 3 == len([row for row in rows if row.startswith("|") and "met |" in row])
 
@@ -58,7 +58,7 @@ def test_every_case_is_measured(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_the_cost_of_analytics_is_measured(tmp_path: Path) -> None:
     """The same gateway with it, without it, and with its process away."""
-    plan = Plan(rounds=1, seconds=0.01, connections=100)
+    plan = Plan(rounds=1, seconds=0.01, connections=40)
     with analytics_bench.AnalyticsStand(tmp_path) as stand:
         samples = list(measure(stand, FewRequests(), analytics_bench.cases(), plan))
     text = analytics_bench.document(samples, analytics_bench.work_of(quick=True), plan)
