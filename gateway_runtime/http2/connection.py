@@ -62,6 +62,7 @@ class Call:
         "is_open",
         "needed_bytes",
         "number",
+        "on_sent",
         "peer_closed",
         "pending",
         "receiver",
@@ -79,6 +80,9 @@ class Call:
         self.buffer = bytearray()
         self.needed_bytes = 0
         self.pending: list[tuple[bytes, bool]] = []
+        """What the peer does not take yet."""
+        self.on_sent: Callable[[], None] | None = None
+        """Called when nothing of it is left."""
         self.unacknowledged = 0
         self.started = False
         self.peer_closed = False
@@ -142,6 +146,7 @@ class Connection:
         self._peer_window = frames.DEFAULT_WINDOW
         self._peer_max_frame = frames.DEFAULT_MAX_FRAME
         self._draining = False
+        self._is_held = False
         self._out: list[bytes] = [
             frames.settings(
                 {
@@ -192,6 +197,15 @@ class Connection:
         calls, self._calls = self._calls, {}
         for call in calls.values():
             self._cancel(call)
+
+    def hold(self) -> None:
+        """The peer does not read what it has allowed: what streams send waits with them until `go_on`."""
+        self._is_held = True
+
+    def go_on(self) -> None:
+        self._is_held = False
+        self._flush_all()
+        self._on_output()
 
     # what is sent
 
@@ -254,7 +268,7 @@ class Connection:
                 self._close(call)
                 return
             size = min(len(data), self._peer_max_frame, self._window, call.window)
-            if size <= 0:
+            if size <= 0 or self._is_held:
                 return
             self._window -= size
             call.window -= size
@@ -263,6 +277,13 @@ class Connection:
                 call.pending.pop(0)
             else:
                 call.pending[0] = (data[size:], False)
+        if call.on_sent is not None:
+            call.on_sent()
+
+    def _flush_all(self) -> None:
+        for call in list(self._calls.values()):
+            if call.pending:
+                self._flush(call)
 
     def _close(self, call: Call) -> None:
         call.is_open = False
@@ -490,9 +511,7 @@ class Connection:
             return
         self._window += more
         self._check_window(self._window)
-        for call in list(self._calls.values()):
-            if call.pending:
-                self._flush(call)
+        self._flush_all()
 
     def _check_window(self, window: int) -> None:
         if window > frames.MAX_WINDOW:

@@ -81,13 +81,14 @@ class Unary:
 class Stream:
     """What a streaming method sees of its call; the same few methods as grpc.aio's context has."""
 
-    __slots__ = ("_call", "_ended", "_messages", "_reader")
+    __slots__ = ("_call", "_ended", "_messages", "_reader", "_writer")
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._messages: deque[bytes] = deque()
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -107,8 +108,13 @@ class Stream:
         return self._messages.popleft()
 
     async def write(self, message: bytes) -> None:
-        """Send a message; what the peer's windows do not take waits in the connection."""
-        self._call.send(message)
+        """Send a message, and wait until the peer takes it: whoever reads slowly costs one message, not all of them."""
+        call = self._call
+        call.send(message)
+        while call.pending and call.is_open:
+            self._writer = asyncio.get_running_loop().create_future()
+            call.on_sent = self._sent
+            await self._writer
 
     def close(self, message: bytes) -> None:
         """Send the last message and end the call, in one write."""
@@ -120,6 +126,10 @@ class Stream:
         self._call.finish(status.value[0], text)
 
     # by the connection
+
+    def _sent(self) -> None:
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
 
     def receive(self, message: bytes) -> None:
         self._messages.append(message)

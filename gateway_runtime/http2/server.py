@@ -160,12 +160,14 @@ class _Protocol(asyncio.Protocol):
         self._write()
 
     def pause_writing(self) -> None:
+        self.connection.hold()
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+        self.connection.go_on()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._all.discard(self)

@@ -1,7 +1,9 @@
 """ExternalProcessor over real streams."""
 
 import asyncio
+import os
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -93,7 +95,7 @@ async def running(*, wait_s: float = 5.0, workers: Executor | None = None) -> As
     )
     server = Http2Server(processor.methods())
     address = server.bind("127.0.0.1:0", name="ext_proc")
-    async with server.running(drain_s=0.1), grpc.aio.insecure_channel(address) as channel:
+    async with server.running(drain_s=0.1), grpc.aio.insecure_channel(address, options=SMALL_WINDOWS) as channel:
         yield Service(policies, registry, flights, store, channel)
 
 
@@ -116,6 +118,8 @@ async def test_a_miss_and_a_hit() -> None:
         assert service.metric("gateway_cache_entries", route="items") == 1.0
 
 
+SMALL_WINDOWS = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535)]
+"""A client that takes no more than it reads."""
 LARGE = b'[{"ssn": "078-05-1120"}' + b', {"ssn": "078-05-1120"}' * 5000 + b"]"
 JSON = {"content-length": str(len(LARGE)), "content-type": "application/json"}
 
@@ -162,6 +166,56 @@ async def test_a_large_body_whose_client_has_gone() -> None:
 
     assert answered.HasField("request_headers")
     assert 1 == gate.begun
+
+
+async def test_large_hits_wait_for_slow_readers() -> None:
+    """Each reader that does not read on costs a piece of the body, not all of it; later it gets the rest."""
+    body = os.urandom(1 << 20)
+    async with running() as service:
+        miss = service.stream()
+        await miss.asks()
+        await miss.responds({"content-length": str(len(body))})
+        await miss.sends(body)
+        readers = [service.stream() for _ in range(20)]
+        tracemalloc.start()
+        try:
+            for reader in readers:
+                await reader.asks()
+            used = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        got = [await rest_of(reader) for reader in readers]
+
+    assert used < 8 << 20
+    assert [body] * 20 == got
+
+
+async def rest_of(stream: Stream) -> bytes:
+    """The body of a streamed answer, whose headers came already: field 11, in it 2, in it 1."""
+    body = b""
+    while isinstance(message := await stream.call.read(), bytes):
+        for number in (11, 2, 1):
+            message = member(message, number)
+        body += message
+    return body
+
+
+def member(message: bytes, number: int) -> bytes:
+    """The first field of a message, which has this number and a length."""
+    tag, start = decode_varint(message, 0)
+    length, start = decode_varint(message, start)
+    assert number << 3 | 2 == tag
+    return message[start : start + length]
+
+
+def decode_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        octet = data[position]
+        value |= (octet & 127) << shift
+        position, shift = position + 1, shift + 7
+        if octet < 128:
+            return value, position
 
 
 async def test_an_unknown_policy_is_asked_for_once_and_then_followed() -> None:
