@@ -71,5 +71,45 @@ def test_a_key_of_header_query_user_and_claim(stack: Stack) -> None:
     assert all("stored" in said for name, said in lines.items() if name not in hits)
 
 
+def _ruled(version: str) -> str:
+    """The route with one rule for requests and one for responses, which say the same."""
+    headers = f"{{headers: {{set: {{x-rules: {version}}}}}}}"
+    return f"    cache: {{ttl: 1m}}\n    transform: {{request: {headers}, response: {headers}}}"
+
+
+def test_a_reload_is_seen_whole_and_leaves_old_entries_behind(stack: Stack) -> None:
+    """No request meets rules of two versions, and what was stored under the old ones is not served under the new."""
+    original = f"    transform:{stack.config.read_text().partition(_ROUTE)[2].partition('- name')[0].rstrip()}"
+    one, two = _ruled("one"), _ruled("two")
+    seen: list[tuple[str, str]] = []
+    stack.edit(original, one)
+    try:
+        with stack.client() as client:
+            alice = stack.bearer("alice")
+
+            def get(path: str) -> httpx.Response:
+                return client.get(f"/api/users/{path}", headers=alice)
+
+            until(lambda: get("probe").headers.get("x-rules") == "one", "the first rules are in force")
+            kept = [_status(get("kept")) for _ in range(2)]
+            stack.edit(one, two)
+
+            def is_new() -> bool:
+                answers = [get("kept"), get(f"new-{len(seen)}")]
+                seen.extend((each.json()["headers"]["x-rules"], each.headers["x-rules"]) for each in answers)
+                return seen[-1] == ("two", "two")
+
+            until(is_new, "the second rules are in force")
+            after = [get("kept") for _ in range(2)]
+    finally:
+        stack.edit(two if two in stack.config.read_text() else one, original)
+
+    assert ["meetinity; fwd=uri-miss; stored", "meetinity; hit; ttl=60"] == kept
+    assert {("one", "one"), ("two", "two")} == set(seen)
+    assert sorted(seen) == seen, "the old rules came back"
+    assert [("two", "two")] * 2 == [(each.json()["headers"]["x-rules"], each.headers["x-rules"]) for each in after]
+    assert "meetinity; hit; ttl=60" == _status(after[1])
+
+
 def _status(answer: httpx.Response) -> str:
     return answer.headers["cache-status"].replace("ttl=59", "ttl=60")
