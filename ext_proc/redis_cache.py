@@ -9,55 +9,32 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Never, Protocol
+from typing import Any, Never
 
 from ext_proc.cache import storing
-from ext_proc.cache.bans import START, Position
+from ext_proc.cache.bans import Position
 from ext_proc.cache.codec import BEGINNING, GarbageError, decoded, encoded
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
 from ext_proc.redis_calls import Call, Calls
+from ext_proc.redis_follower import Follower, Memory
 from ext_proc.redis_keys import Keys
-from ext_proc.redis_log import (
-    MOST_BANS,
-    MOST_CHANGES,
-    Logged,
-    Reader,
-    ban_of,
-    ban_text,
-    identifier,
-    logged,
-    position_of,
-)
+from ext_proc.redis_log import MOST_BANS
+from ext_proc.redis_owed import Owed, tell
 from ext_proc.redis_purges import HeldPurges
 from ext_proc.redis_queue import Job, Queue, Tuning
 from ext_proc.redis_room import Room
-from ext_proc.redis_scripts import BAN, DROP, END_LEASE, EVERY, INVALIDATE, LOOK_UP, PUT, RENEW, TAG, TELL
+from ext_proc.redis_scripts import DROP, END_LEASE, EVERY, LOOK_UP, PUT, RENEW, TAG
 from ext_proc.store_metrics import StoreMetrics
 from gateway_runtime.redis_client import StoreError, raise_if_cancelled
-from gateway_runtime.telemetry import logger
-from policy.purge import Everything, Purge
+from policy.purge import Purge
 
 _LARGEST_INLINE = 128 * 1024
 """Larger bodies are compressed and expanded in a thread, which other requests do not wait for."""
-_EPOCH_MS = 3_600_000
-"""A fill that takes longer than this may bring back what was invalidated when it began."""
-_MARK_MS = 86_400_000
 _MOST_TAGGED = 100_000
-_MOST_OWED = 10_000
-_BANS_AT_ONCE = 256
-
-
-class Memory(Protocol):
-    """The tier in front (`ext_proc.cache.cache.Cache`)."""
-
-    def forget(self, uri: str) -> None: ...
-    def forget_replaced(self, uri: str) -> None: ...
-    def forget_purged(self, what: Purge) -> int: ...
-    def forget_all(self) -> None: ...
 
 
 class _Answer:
@@ -104,22 +81,26 @@ class RedisCache:
         """
         self._calls = calls
         self._keys = Keys(prefix)
-        self._memory = memory
         self._metrics = metrics
         self._tuning = tuning or Tuning()
         self._origin = origin or secrets.token_hex(8)
         self._random = unit_random
         self._unix_s = unix_s
-        self._log = logger("cache")
         self._queue = Queue(calls, metrics, self._tuning)
         """Open only when the log has been read."""
         self._purges = HeldPurges(MOST_BANS)
         self._room = Room(calls, self._keys, self._purges.covers, metrics)
-        self._ban_log = Reader(self._keys.bans, MOST_BANS)
-        self._change_log = Reader(self._keys.changes, MOST_CHANGES)
-        self._followed = ((self._ban_log, self._apply_ban), (self._change_log, self._apply_change))
-        self._owed: dict[str, Purge | None] = {}
-        """Purges by name, and URIs that were invalidated (None), which Redis has not taken yet."""
+        self._follower = Follower(
+            calls, self._keys, self._purges, memory, origin=self._origin, tuning=self._tuning, unix_s=unix_s
+        )
+        self._owed = Owed(
+            self._queue,
+            self._keys,
+            self._purges,
+            origin=self._origin,
+            read_to=lambda: self._follower.read_to,
+            on_banned=self._room.free,
+        )
         self._leases: dict[str, bytes] = {}
         """Keys of the leases of this process, by token."""
         self._tokens = 0
@@ -239,7 +220,7 @@ class RedisCache:
                 Job("tag", Call(TAG, (self._keys.of_tag(tag),), (keys[1], lives_ms, _MOST_TAGGED)), _ignore)
             )
         if replaces:
-            self._queue.put(Job("tell", self._tell("replaced", place.uri), _ignore))
+            self._queue.put(tell(self._keys, "replaced", place.uri, self._origin))
 
     def _was_put(self, result: Any) -> None:
         if isinstance(result, BaseException):
@@ -256,56 +237,10 @@ class RedisCache:
         self._queue.put(Job("lease", call, _ignore))
 
     def invalidate(self, uri: str) -> None:
-        self._do(uri, None)
+        self._owed.invalidate(uri)
 
     def purge(self, name: str, what: Purge) -> None:
-        self._purges.hold(name, what)
-        self._do(name, what)
-
-    # Purges and invalidations: owed until Redis has taken them.
-
-    def _do(self, name: str, what: Purge | None) -> None:
-        if len(self._owed) >= _MOST_OWED:
-            self._owed.clear()
-            name, what = f"overflow-{secrets.token_hex(8)}", Everything()
-            self._purges.hold(name, what)
-        self._owed[name] = what
-        if self.is_up:
-            self._pay(name, what)
-
-    def _pay(self, name: str, what: Purge | None) -> None:
-        if what is None:
-            call = Call(INVALIDATE, self._keys.of_uri(name), (_EPOCH_MS,))
-            self._queue.put(Job("invalidate", call, partial(self._invalidated, name)))
-        else:
-            arguments = (MOST_BANS, *ban_text(what), name, _MARK_MS)
-            call = Call(BAN, (self._keys.bans, self._keys.of_purge(name)), arguments)
-            self._queue.put(Job("ban", call, partial(self._banned, name, what)))
-
-    def _owe(self, name: str, what: Purge | None) -> None:
-        """Redis has not taken it, even if it took an earlier one of this name."""
-        self._owed[name] = what
-        self._queue.trouble.set()
-
-    def _invalidated(self, uri: str, result: Any) -> None:
-        if isinstance(result, BaseException):
-            self._owe(uri, None)
-            return
-        self._owed.pop(uri, None)
-        self._queue.put(Job("tell", self._tell("invalidated", uri), _ignore))
-
-    def _banned(self, name: str, what: Purge, result: Any) -> None:
-        if isinstance(result, BaseException):
-            self._owe(name, what)
-            return
-        self._owed.pop(name, None)
-        is_new, position = result
-        self._purges.place(name, what, position_of(position), self._ban_log.position)
-        if is_new:
-            self._room.free(what)
-
-    def _tell(self, kind: str, uri: str) -> Call:
-        return Call(TELL, (self._change_log.key,), (MOST_CHANGES, kind, uri.encode(), self._origin))
+        self._owed.purge(name, what)
 
     # What runs beside requests.
 
@@ -318,7 +253,7 @@ class RedisCache:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._watch(), name="redis watch")
-                self._tasks.create_task(self._follow_log(), name="redis log")
+                self._tasks.create_task(self._follower.follow(self._queue, self._metrics), name="redis log")
                 self._tasks.create_task(self._renew(), name="redis leases")
                 self._tasks.create_task(self._room.run(), name="redis room")
                 await self._queue.carry()
@@ -332,7 +267,7 @@ class RedisCache:
             if not self._queue.is_up:
                 await self._try_to_begin()
             elif self._owed:
-                self._pay_all()
+                self._owed.pay_all()
             try:
                 async with asyncio.timeout(
                     self._tuning.probe_interval_s if not self._queue.is_up or self._owed else None
@@ -344,13 +279,11 @@ class RedisCache:
             if not self._queue.is_up or self._owed:
                 await asyncio.sleep(self._tuning.probe_interval_s)
 
-    def _pay_all(self) -> None:
-        for name, what in tuple(self._owed.items()):
-            self._pay(name, what)
-
     async def _try_to_begin(self) -> None:
         try:
-            await self._begin_logs()
+            async with asyncio.timeout(self._tuning.probe_timeout_s):
+                await self._calls.load(EVERY)
+            await self._follower.begin()
         except (TimeoutError, StoreError) as error:
             self._metrics.failed("probe", str(error) or type(error).__name__)
             raise_if_cancelled()
@@ -358,7 +291,7 @@ class RedisCache:
             return
         raise_if_cancelled()
         self._queue.open()
-        self._pay_all()
+        self._owed.pay_all()
 
     async def _leave_connections(self) -> None:
         """A server that became a replica, or went away, is left: the next connection is to the one in its place."""
@@ -367,90 +300,6 @@ class RedisCache:
                 await self._calls.disconnect()
         except (TimeoutError, OSError, StoreError):
             pass
-
-    async def _begin_logs(self) -> None:
-        """Read everything up to now."""
-        async with asyncio.timeout(self._tuning.probe_timeout_s):
-            await self._calls.load(EVERY)
-            for reader in (self._ban_log, self._change_log):
-                await self._begin_log(reader)
-        is_behind = True
-        while is_behind:
-            async with asyncio.timeout(self._tuning.probe_timeout_s):
-                is_behind = await self._read_log(block_s=None) > 0
-        self._forget_old_bans()
-
-    async def _begin_log(self, reader: Reader) -> None:
-        length = int(await self._calls.ask(reader.key, "XLEN", reader.key))
-        first = await self._calls.ask(reader.key, "XRANGE", reader.key, "-", "+", "COUNT", 1)
-        last = await self._calls.ask(reader.key, "XREVRANGE", reader.key, "+", "-", "COUNT", 1)
-        first_position, last_position = (logged(each)[0].position if each else START for each in (first, last))
-        was_begun = reader.is_begun
-        if reader.begin(length, first_position, last_position):
-            self._log.warning("cache_log_cut", behind=identifier(reader.position))
-            self._memory.forget_all()
-            if reader is self._ban_log:
-                self._purges.bans.raise_floor(first_position)
-        if reader is self._ban_log:
-            self._purges.begin(reader.position)
-        if reader is self._change_log and not was_begun:
-            reader.position = last_position  # what others dropped before is not here
-
-    def _forget_old_bans(self) -> None:
-        """What they cover has expired."""
-        self._purges.bans.forget((int((self._unix_s() - self._tuning.longest_s - _EPOCH_MS / 1000) * 1000), 0))
-
-    async def _follow_log(self) -> Never:
-        while True:
-            if not self._queue.is_up:
-                await asyncio.sleep(self._tuning.probe_interval_s / 2)
-                continue
-            try:
-                async with asyncio.timeout(self._tuning.log_block_s + self._tuning.probe_timeout_s):
-                    await self._read_log(block_s=self._tuning.log_block_s)
-            except (TimeoutError, StoreError) as error:
-                raise_if_cancelled()
-                self._metrics.failed("log", str(error) or type(error).__name__)
-                self._queue.away(f"log: {str(error) or type(error).__name__}")
-
-    async def _read_log(self, block_s: float | None) -> int:
-        """What is new in the log; how much that was."""
-        readers = (self._ban_log, self._change_log)
-        command: list[bytes | str | int] = ["XREAD", "COUNT", 1000]
-        if block_s is not None:
-            command += ["BLOCK", int(block_s * 1000)]
-        command += [
-            "STREAMS",
-            *(reader.key for reader in readers),
-            *(identifier(reader.position) for reader in readers),
-        ]
-        reply = await self._calls.ask(readers[0].key, *command)
-        count = 0
-        for name, entries in _streams(reply):
-            reader, apply = next(each for each in self._followed if each[0].key == name)
-            for entry in logged(entries):
-                count += 1
-                if entry.position > reader.position:  # else an answer that came late
-                    reader.position = entry.position
-                    apply(entry)
-        return count
-
-    def _apply_ban(self, entry: Logged) -> None:
-        what = ban_of(entry)
-        if what is None:
-            return
-        if self._purges.read(entry.text(b"n"), what, entry.position):
-            self._memory.forget_purged(what)
-        if len(self._purges.bans) % _BANS_AT_ONCE == 0:
-            self._forget_old_bans()
-
-    def _apply_change(self, entry: Logged) -> None:
-        if entry.text(b"o") == self._origin:
-            return
-        if entry.text(b"k") == "replaced":
-            self._memory.forget_replaced(entry.text(b"v"))
-        else:
-            self._memory.forget(entry.text(b"v"))
 
     async def _renew(self) -> Never:
         """While this process lives, so do its leases."""
@@ -483,12 +332,6 @@ def _fetched(holder: bytes, left_ms: int, token: str, epoch: bytes, position: Po
             position=position,
         )
     return Fetched(Lease.NONE, epoch=epoch, position=position)
-
-
-def _streams(reply: Any) -> Iterable[tuple[bytes, Any]]:
-    if not reply:
-        return ()
-    return reply.items() if isinstance(reply, dict) else reply
 
 
 def _ignore(_result: Any) -> None:

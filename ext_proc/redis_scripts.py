@@ -7,6 +7,8 @@ lies under such a key is somebody else's mistake and is deleted.
 
 from ext_proc.redis_calls import Script
 
+LONGEST_FILL_MS = 3_600_000
+"""A fill that takes longer than this may bring back what was invalidated when it began."""
 _GET = """
 local function get(key)
   local value = redis.pcall('GET', key)

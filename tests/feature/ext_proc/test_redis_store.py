@@ -27,7 +27,7 @@ async def test_a_purge_is_done_once_and_known_to_newcomers(redis: RedisServer) -
             assert (await newcomer.fetch(place())).entry is None
             await newcomer.fill(place(), fresh(cache_tag="t"))
             newcomer.store.purge("purge-1", ByTag("t"))
-            await eventually(lambda: not newcomer.store._owed)
+            await eventually(lambda: not len(newcomer.store._owed))
             log = redis.command("XLEN", "new:{log}:bans")
 
             assert b":1\r\n" == log

@@ -8,7 +8,7 @@ from ext_proc.cache.bans import Bans
 from ext_proc.cache.codec import decoded, encoded
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
-from ext_proc.redis_cache import Memory
+from ext_proc.redis_follower import Memory
 from policy.processing import StoreName
 from policy.purge import Purge
 
