@@ -3,11 +3,10 @@
 
 import argparse
 import asyncio
-import math
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,17 @@ from tests.performance.limiter_work import CALLERS, StoreSample
 from tests.performance.live_keys import growth_mib
 from tests.performance.load import Generator, find_generator
 from tests.performance.processes import BenchError
-from tests.performance.report import Machine, by_case, load_table
+from tests.performance.report import (
+    Figure,
+    Machine,
+    by_case,
+    callout_cpu,
+    figure_table,
+    head,
+    load_table,
+    quotients,
+    rate,
+)
 from tests.performance.stand import ROOT, Stand
 
 REPORT = ROOT / "docs" / "performance" / "ext_authz.md"
@@ -64,40 +73,6 @@ QUICK = Size(rounds=1, seconds=1, keys=10_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One row of the report."""
-
-    what: str
-    value: float
-    unit: str = ""
-    spread: tuple[float, float] | None = None
-    """The lowest and the highest round."""
-    at_most: float | None = None
-    at_least: float | None = None
-
-    @property
-    def is_met(self) -> bool:
-        return (self.at_most is None or self.value <= self.at_most) and (
-            self.at_least is None or self.value >= self.at_least
-        )
-
-    def row(self) -> str:
-        rounds = f"{_text(self.spread[0])} to {_text(self.spread[1])}" if self.spread else ""
-        goal = ""
-        if self.at_most is not None:
-            goal = f"at most {_text(self.at_most)}{self.unit}: "
-        elif self.at_least is not None:
-            goal = f"at least {_text(self.at_least)}{self.unit}: "
-        if goal:
-            goal += "met" if self.is_met else "not met"
-        return f"| {self.what} | {_text(self.value)}{self.unit} | {rounds} | {goal} |"
-
-
-def _text(number: float) -> str:
-    return f"{number:.2f}" if abs(number) < 10 else f"{number:,.0f}"
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """Everything that one run saw."""
 
@@ -129,52 +104,40 @@ def figures(measured: Measured) -> list[Figure]:
     few, many = (by_case(measured.samples[connections]) for connections in (FEW, MANY))
     first_sight_us = measured.decisions.first_sight - measured.decisions.known_token
     return [
-        _ratio("cached token, two memory limits: CPU / empty grpcio handler", few, "two", "empty", _cpu, at_most=1.2),
-        _ratio("... / empty handler on the same transport", few, "two", "floor", _cpu),
-        Figure("first sight of an RS256 token, on top of a known one", first_sight_us, " us", at_most=80),
-        _ratio("API key, one limit: CPU / empty grpcio handler", few, "key", "empty", _cpu, at_most=1.15),
+        _ratio("cached token, two memory limits: CPU / empty grpcio handler", few, "two", "empty", at_most=1.2),
+        _ratio("... / empty handler on the same transport", few, "two", "floor"),
+        Figure("first sight of an RS256 token, on top of a known one", [first_sight_us], " us", at_most=80),
+        _ratio("API key, one limit: CPU / empty grpcio handler", few, "key", "empty", at_most=1.15),
         _store_ratio(measured.stores),
-        _round_trips(measured.stores),
-        Figure("1,000,000 live limiter keys in memory", measured.million_keys_mib, " MiB", at_most=200),
-        _ratio(f"{_RATE} Envoy's jwt_authn, {FEW} connections", few, "one", "jwt_authn", _rate, at_least=0.45),
-        _ratio(f"{_RATE} Envoy's jwt_authn, {MANY} connections", many, "one", "jwt_authn", _rate, at_least=0.5),
-        _ratio(f"... / a bare Envoy with jwt_authn, {FEW} connections", few, "one", "bare", _rate),
-        _ratio(f"... / a bare Envoy with jwt_authn, {MANY} connections", many, "one", "bare", _rate),
-        _ratio(f"{_RATE} empty grpcio handler, {FEW} connections", few, "one", "empty", _rate, at_least=0.9),
-        _ratio(f"{_RATE} empty grpcio handler, {MANY} connections", many, "one", "empty", _rate, at_least=0.9),
+        Figure(
+            "... checks a round trip", [each["redis"].checks_per_round_trip for each in measured.stores], at_least=8
+        ),
+        Figure("1,000,000 live limiter keys in memory", [measured.million_keys_mib], " MiB", at_most=200),
+        _rate_ratio(f"Envoy's jwt_authn, {FEW} connections", few, "jwt_authn", at_least=0.45),
+        _rate_ratio(f"Envoy's jwt_authn, {MANY} connections", many, "jwt_authn", at_least=0.5),
+        _rate_ratio(f"a bare Envoy with jwt_authn, {FEW} connections", few, "bare"),
+        _rate_ratio(f"a bare Envoy with jwt_authn, {MANY} connections", many, "bare"),
+        _rate_ratio(f"empty grpcio handler, {FEW} connections", few, "empty", at_least=0.9),
+        _rate_ratio(f"empty grpcio handler, {MANY} connections", many, "empty", at_least=0.9),
     ]
 
 
-_RATE = "cached token, one limit: requests/s /"
-
-
-def _cpu(sample: Sample) -> float:
-    return sample.cpu_us["callout"]
-
-
-def _rate(sample: Sample) -> float:
-    return sample.load.requests_per_s
-
-
 def _ratio(
-    what: str, samples: Mapping[str, Sequence[Sample]], ours: str, theirs: str, of: Callable[[Sample], float],
-    *, at_most: float | None = None, at_least: float | None = None,
-) -> Figure:  # fmt: skip
-    """Round by round, so that drift of the machine cancels."""
-    pairs = zip(samples[ours], samples[theirs], strict=True)
-    values = [of(one) / of(other) if of(other) else math.nan for one, other in pairs]
-    return Figure(what, median(values), spread=(min(values), max(values)), at_most=at_most, at_least=at_least)
+    what: str, samples: Mapping[str, Sequence[Sample]], ours: str, theirs: str, at_most: float | None = None
+) -> Figure:
+    return Figure(what, quotients(samples[ours], samples[theirs], callout_cpu), at_most=at_most)
+
+
+def _rate_ratio(
+    base: str, samples: Mapping[str, Sequence[Sample]], theirs: str, at_least: float | None = None
+) -> Figure:
+    what = f"cached token, one limit: requests/s / {base}"
+    return Figure(what, quotients(samples["one"], samples[theirs], rate), at_least=at_least)
 
 
 def _store_ratio(rounds: Sequence[dict[str, StoreSample]]) -> Figure:
-    values = [each["redis"].cpu_us / each["memory"].cpu_us for each in rounds]
     what = f"two limits in Redis, {CALLERS} concurrent: CPU / memory store"
-    return Figure(what, median(values), spread=(min(values), max(values)), at_most=1.5)
-
-
-def _round_trips(rounds: Sequence[dict[str, StoreSample]]) -> Figure:
-    values = [each["redis"].checks_per_round_trip for each in rounds]
-    return Figure("... checks a round trip", median(values), spread=(min(values), max(values)), at_least=8)
+    return Figure(what, [each["redis"].cpu_us / each["memory"].cpu_us for each in rounds], at_most=1.5)
 
 
 def work_table(measured: Measured) -> list[str]:
@@ -193,21 +156,14 @@ def work_table(measured: Measured) -> list[str]:
 
 
 def tables(measured: Measured) -> list[str]:
-    lines = ["| what | measured | rounds | goal |", "|---|---:|---:|---|"]
-    lines += [figure.row() for figure in figures(measured)]
+    lines = figure_table(figures(measured))
     for connections, cases in CASES.items():
         lines += ["", f"{connections} connections:", "", *load_table(cases, measured.samples[connections])]
     return [*lines, "", *work_table(measured), ""]
 
 
 _DOCUMENT = """\
-# What ext_authz costs
-
-Written by `make bench` (`python -m tests.performance.authz_bench`); edit tests/performance/ instead of this file.
-Absolute figures drift by a third from run to run on a shared machine; the ratios are what to look at.
-
-Taken on {date}: {processor}, {cores} cores, Linux {kernel}; {versions}.
-
+{head}
 {tables}
 ## Method
 
@@ -229,11 +185,9 @@ Live keys: growth of a fresh process's resident memory while a million callers o
 
 def document(measured: Measured, size: Size, machine: Machine) -> str:
     return _DOCUMENT.format(
-        date=machine.date,
-        processor=machine.processor,
-        cores=machine.cores,
-        kernel=machine.kernel,
-        versions=", ".join(f"{name} {version}" for name, version in machine.versions.items()),
+        head="\n".join(
+            head("What ext_authz costs", "`make bench` (`python -m tests.performance.authz_bench`)", machine)
+        ),
         tables="\n".join(tables(measured)),
         generator=machine.generator,
         seconds=size.seconds,

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import grpc
 from envoy.service.ext_proc.v3 import external_processor_pb2
@@ -26,6 +25,7 @@ from tests import parts
 from tests.performance import ext_proc_messages as messages
 from tests.performance.cached_entries import growth_mib
 from tests.performance.processes import HOST, TICKS_PER_SECOND, BenchError, Program, listens, program, wait_until
+from tests.performance.report import Figure, figure_table
 from tests.performance.stand import ROOT
 from tests.ports import free_port
 from tests.redis_servers import redis_running
@@ -48,32 +48,6 @@ class Size:
 
 FULL = Size(rounds=5, exchanges=2000, concurrent=1000, entries=100_000)
 QUICK = Size(rounds=1, exchanges=300, concurrent=100, entries=2000)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One row of the report."""
-
-    what: str
-    values: Sequence[float]
-    """One for each round."""
-    unit: str
-    at_most: float | None = None
-
-    @property
-    def value(self) -> float:
-        return median(self.values)
-
-    def row(self) -> str:
-        spread = f"{_text(min(self.values))} to {_text(max(self.values))}" if len(self.values) > 1 else ""
-        goal = ""
-        if self.at_most is not None:
-            goal = f"at most {_text(self.at_most)}{self.unit}: {'met' if self.value <= self.at_most else 'not met'}"
-        return f"| {self.what} | {_text(self.value)}{self.unit} | {spread} | {goal} |"
-
-
-def _text(number: float) -> str:
-    return f"{number:.2f}" if abs(number) < 10 else f"{number:,.0f}"
 
 
 class Server:
@@ -295,9 +269,7 @@ def document(figures: Sequence[Figure], size: Size) -> str:
         "The servers get what Envoy sends, a gRPC stream for each HTTP exchange; Envoy itself is not in the figures.",
         "Transformations have [their own page](transforms.md).",
         "",
-        "| what | median | rounds | goal |",
-        "|---|---|---|---|",
-        *(figure.row() for figure in figures),
+        *figure_table(figures),
         "",
     ]
     return "\n".join(lines)

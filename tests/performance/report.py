@@ -1,7 +1,7 @@
 """From samples to the tables of docs/performance/benchmarks.md; pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -22,14 +22,45 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """One case against another, round by round, so that drift of the machine cancels."""
+class Figure:
+    """What was measured in every round, and what it may be; the median counts."""
 
-    title: str
-    value: float
-    lowest: float
-    highest: float
-    goal: float | None = None
+    what: str
+    values: Sequence[float]
+    """One for each round."""
+    unit: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def value(self) -> float:
+        return median(self.values)
+
+    @property
+    def is_met(self) -> bool:
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+    def row(self) -> str:
+        rounds = f"{_text(min(self.values))} to {_text(max(self.values))}" if len(self.values) > 1 else ""
+        goal = ""
+        if self.at_most is not None:
+            goal = f"at most {_text(self.at_most)}{self.unit}: "
+        elif self.at_least is not None:
+            goal = f"at least {_text(self.at_least)}{self.unit}: "
+        if goal:
+            goal += "met" if self.is_met else "not met"
+        return f"| {self.what} | {_text(self.value)}{self.unit} | {rounds} | {goal} |"
+
+
+def _text(number: float) -> str:
+    return f"{number:.2f}" if abs(number) < 10 else f"{number:,.0f}"
+
+
+def figure_table(figures: Iterable[Figure]) -> list[str]:
+    """One row a figure: the median, the lowest and the highest round, and whether the goal is met."""
+    return ["| what | measured | rounds | goal |", "|---|---:|---:|---|", *(figure.row() for figure in figures)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +102,33 @@ def by_case(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     return grouped
 
 
-def ratios(samples: Sequence[Sample]) -> list[Ratio]:
+def ratios(samples: Sequence[Sample]) -> list[Figure]:
     """Every comparison whose two cases were measured."""
     grouped = by_case(samples)
-    found = []
-    for title, case, base, role, goal in _COMPARISONS:
-        if case in grouped and base in grouped:
-            pairs = zip(grouped[case], grouped[base], strict=True)
-            values = [_quotient(_cost(ours, role), _cost(theirs, role)) for ours, theirs in pairs]
-            found.append(Ratio(title, median(values), min(values), max(values), goal))
-    return found
+    return [
+        Figure(title, quotients(grouped[case], grouped[base], _cost_of(role)), at_most=goal)
+        for title, case, base, role, goal in _COMPARISONS
+        if case in grouped and base in grouped
+    ]
+
+
+def quotients(ours: Sequence[Sample], theirs: Sequence[Sample], of: Callable[[Sample], float]) -> list[float]:
+    """One case against another, round by round, so that drift of the machine cancels.
+
+    NaN for a round that was so short that no clock tick fell into it.
+    """
+    pairs = [(of(one), of(other)) for one, other in zip(ours, theirs, strict=True)]
+    return [one / other if other else math.nan for one, other in pairs]
+
+
+def callout_cpu(sample: Sample) -> float:
+    """Microseconds a request, of the callout's process."""
+    return sample.cpu_us["callout"]
+
+
+def rate(sample: Sample) -> float:
+    """Requests a second."""
+    return sample.load.requests_per_s
 
 
 _COMPARISONS = (
@@ -96,13 +144,8 @@ _COMPARISONS = (
 )
 
 
-def _cost(sample: Sample, role: str) -> float:
-    return sample.cpu_us[role] if role else sample.load.requests_per_s
-
-
-def _quotient(ours: float, theirs: float) -> float:
-    """NaN if a run was so short that no clock tick fell into it."""
-    return ours / theirs if theirs else math.nan
+def _cost_of(role: str) -> Callable[[Sample], float]:
+    return (lambda sample: sample.cpu_us[role]) if role else rate
 
 
 def load_table(cases: Sequence[Case], samples: Sequence[Sample]) -> list[str]:
@@ -122,14 +165,6 @@ def load_table(cases: Sequence[Case], samples: Sequence[Sample]) -> list[str]:
     return rows
 
 
-def ratio_table(found: Sequence[Ratio]) -> list[str]:
-    rows = ["| ratio | median | lowest and highest round | goal |", "|---|---:|---:|---|"]
-    for ratio in found:
-        goal = "" if ratio.goal is None else f"at most {ratio.goal}: {'met' if ratio.value <= ratio.goal else 'missed'}"
-        rows.append(f"| {ratio.title} | {ratio.value:.2f} | {ratio.lowest:.2f} to {ratio.highest:.2f} | {goal} |")
-    return rows
-
-
 def timing_table(timings: Sequence[Timing]) -> list[str]:
     rows = ["| work | CPU ms |", "|---|---:|"]
     return rows + [f"| {timing.title} | {timing.milliseconds:.2f} |" for timing in timings]
@@ -139,10 +174,24 @@ def tables(cases: Sequence[Case], samples: Sequence[Sample], timings: Sequence[T
     """What was measured, without the words around it."""
     blocks = []
     if samples:
-        blocks += [load_table(cases, samples), ratio_table(ratios(samples))]
+        blocks += [load_table(cases, samples), figure_table(ratios(samples))]
     if timings:
         blocks.append(timing_table(timings))
     return [line for block in blocks for line in [*block, ""]]
+
+
+def head(title: str, written_by: str, machine: Machine) -> list[str]:
+    """How every page begins that tells of load: what it is, and where it was measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return [
+        f"# {title}",
+        "",
+        f"Written by {written_by}; edit tests/performance/ instead of this file.",
+        "Absolute figures drift by a third from run to run on a shared machine; the ratios are what to look at.",
+        "",
+        f"Taken on {machine.date}: {machine.processor}, {machine.cores} cores, Linux {machine.kernel}; {versions}.",
+        "",
+    ]
 
 
 def document(
@@ -158,17 +207,10 @@ def document(
     Args:
         details: names of the pages beside it, without `.md`.
     """
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    pages = ", ".join(f"[{name}]({name}.md)" for name in details)
     lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; edit tests/performance/ instead of this file. Absolute figures drift by a third from",
-        "run to run on a shared machine; the ratios are what to look at.",
-        "",
-        f"Taken on {machine.date}: {machine.processor}, {machine.cores} cores, Linux {machine.kernel}; {versions}.",
-        "",
-        f"In detail, each with its goals: {', '.join(f'[{name}]({name}.md)' for name in details)}.",
-        "",
+        *head("Benchmarks", "`make bench`", machine),
+        *([f"In detail, each with its goals: {pages}.", ""] if pages else []),
         *tables(cases, samples, timings),
         "## Method",
         "",

@@ -16,7 +16,7 @@ from tests.performance.bench import describe_machine
 from tests.performance.cases import Case, Plan, Sample, measure
 from tests.performance.load import Generator, find_generator
 from tests.performance.processes import BenchError
-from tests.performance.report import Machine, by_case, load_table
+from tests.performance.report import Figure, Machine, by_case, callout_cpu, figure_table, head, load_table, quotients
 from tests.performance.stand import ROOT, Stand
 from tests.performance.transform_work import BODY_BYTES, Work
 
@@ -42,44 +42,21 @@ FULL = Size(rounds=7, seconds=3, repetitions=30)
 QUICK = Size(rounds=1, seconds=0.3, repetitions=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One row of the report."""
-
-    what: str
-    ratios: Sequence[float]
-    """Of each round."""
-    at_most: float | None = None
-
-    def row(self) -> str:
-        value = median(self.ratios)
-        goal = ""
-        if self.at_most is not None:
-            goal = f"at most {self.at_most}: {'met' if value <= self.at_most else 'not met'}"
-        return f"| {self.what} | {value:.2f} | {min(self.ratios):.2f} to {max(self.ratios):.2f} | {goal} |"
-
-
 def header_figures(samples: Sequence[Sample]) -> list[Figure]:
-    """Round by round, so that drift of the machine cancels."""
     grouped = by_case(samples)
-
-    def ratios(base: str) -> list[float]:
-        pairs = zip(grouped["ours"], grouped[base], strict=True)
-        return [ours.cpu_us["callout"] / max(theirs.cpu_us["callout"], 1e-9) for ours, theirs in pairs]
-
+    to_grpcio, to_floor = (quotients(grouped["ours"], grouped[base], callout_cpu) for base in ("empty", "floor"))
     return [
-        Figure("header-only transform: CPU / empty handler of grpc.aio", ratios("empty"), 1.1),
-        Figure("... / empty handler on the same transport", ratios("floor")),
+        Figure("header-only transform: CPU / empty handler of grpc.aio", to_grpcio, at_most=1.1),
+        Figure("... / empty handler on the same transport", to_floor),
     ]
 
 
 def body_figures(works: Sequence[Work]) -> list[Figure]:
-    return [Figure(f"{work.what}: CPU / orjson parse + dump", work.ratios, work.at_most) for work in works]
+    return [Figure(f"{work.what}: CPU / orjson parse + dump", work.ratios, at_most=work.at_most) for work in works]
 
 
 def tables(samples: Sequence[Sample], works: Sequence[Work]) -> list[str]:
-    lines = ["| what | ratio | rounds | goal |", "|---|---:|---:|---|"]
-    lines += [figure.row() for figure in (*header_figures(samples), *body_figures(works))]
+    lines = figure_table((*header_figures(samples), *body_figures(works)))
     lines += ["", f"{CONNECTIONS} connections:", "", *load_table(CASES, samples)]
     lines += ["", f"| a body of {BODY_BYTES >> 10} KiB | CPU us |", "|---|---:|"]
     lines += [f"| {work.what} | {median(work.cpu_us):,.0f} |" for work in works]
@@ -87,13 +64,7 @@ def tables(samples: Sequence[Sample], works: Sequence[Work]) -> list[str]:
 
 
 _DOCUMENT = """\
-# What transforms cost
-
-Written by `make bench` (`python -m tests.performance.transform_bench`); edit tests/performance/ instead of this file.
-Absolute figures drift by a third from run to run on a shared machine; the ratios are what to look at.
-
-Taken on {date}: {processor}, {cores} cores, Linux {kernel}; {versions}.
-
+{head}
 {tables}
 ## Method
 
@@ -109,11 +80,9 @@ the same JSON, measured beside each. The body is a list of objects with eight me
 
 def document(samples: Sequence[Sample], works: Sequence[Work], size: Size, machine: Machine) -> str:
     return _DOCUMENT.format(
-        date=machine.date,
-        processor=machine.processor,
-        cores=machine.cores,
-        kernel=machine.kernel,
-        versions=", ".join(f"{name} {version}" for name, version in machine.versions.items()),
+        head="\n".join(
+            head("What transforms cost", "`make bench` (`python -m tests.performance.transform_bench`)", machine)
+        ),
         tables="\n".join(tables(samples, works)),
         generator=machine.generator,
         seconds=size.seconds,

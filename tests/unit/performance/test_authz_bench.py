@@ -1,8 +1,6 @@
 """The bench of ext_authz says what it measured."""
 
-import pytest
-
-from tests.performance.authz_bench import CASES, FULL, Figure, Measured, document, figures
+from tests.performance.authz_bench import CASES, FULL, Measured, document, figures
 from tests.performance.cases import Sample
 from tests.performance.decision_work import DecisionCosts, measure
 from tests.performance.limiter_work import StoreSample
@@ -34,19 +32,6 @@ def test_every_goal_is_judged() -> None:
     assert 10 == len(judged)
     assert [90.0, 7.0] == [each.value for each in judged if not each.is_met]
     assert 1.5 == next(each.value for each in found if "Redis" in each.what)
-
-
-@pytest.mark.parametrize(
-    ("figure", "row"),
-    [
-        (Figure("a", 1.234, at_most=1.2), "| a | 1.23 |  | at most 1.20: not met |"),
-        (Figure("b", 0.5, spread=(0.4, 0.6), at_least=0.5), "| b | 0.50 | 0.40 to 0.60 | at least 0.50: met |"),
-        (Figure("c", 150.4, " MiB"), "| c | 150 MiB |  |  |"),
-    ],
-)
-def test_rows(figure: Figure, row: str) -> None:
-    """What was measured, how far the rounds lie apart, and whether that is enough."""
-    assert row == figure.row()
 
 
 def test_the_document_holds_every_case() -> None:

@@ -1,8 +1,10 @@
 """From samples to tables."""
 
+import pytest
+
 from tests.performance.cases import CASES, Plan, Sample, choose, order
 from tests.performance.load import Load
-from tests.performance.report import Machine, Timing, document, load_table, ratio_table, ratios, summarise
+from tests.performance.report import Figure, Machine, Timing, document, figure_table, load_table, ratios, summarise
 
 PLAN = Plan(rounds=2, seconds=4, connections=32)
 MACHINE = Machine("2026-11-22", "A processor", 2, "6.1", {"Envoy": "1.40.0"}, "wrk, one thread")
@@ -30,7 +32,7 @@ def test_ratio_is_formed_within_each_round() -> None:
 
     cpu = ratios(samples)[0]
 
-    assert (1.2, 1.2, 1.2) == (cpu.value, cpu.lowest, cpu.highest)
+    assert [1.2, 1.2] == cpu.values
 
 
 def test_ratio_says_whether_its_goal_is_met() -> None:
@@ -38,8 +40,21 @@ def test_ratio_says_whether_its_goal_is_met() -> None:
     met = ratios([sample_of("proc_empty"), sample_of("proc", callout_us=130)])
     missed = ratios([sample_of("proc_empty"), sample_of("proc", callout_us=131)])
 
-    assert "| at most 1.3: met |" in ratio_table(met)[2]
-    assert "| at most 1.3: missed |" in ratio_table(missed)[2]
+    assert "| at most 1.30: met |" in figure_table(met)[2]
+    assert "| at most 1.30: not met |" in figure_table(missed)[2]
+
+
+@pytest.mark.parametrize(
+    ("figure", "row"),
+    [
+        (Figure("a", [1.234], at_most=1.2), "| a | 1.23 |  | at most 1.20: not met |"),
+        (Figure("b", [0.6, 0.5, 0.4], at_least=0.5), "| b | 0.50 | 0.40 to 0.60 | at least 0.50: met |"),
+        (Figure("c", [150.4], " MiB"), "| c | 150 MiB |  |  |"),
+    ],
+)
+def test_rows(figure: Figure, row: str) -> None:
+    """What was measured, how far the rounds lie apart, and whether that is enough."""
+    assert row == figure.row()
 
 
 def test_comparisons_need_both_cases() -> None:
@@ -67,3 +82,11 @@ def test_document_names_machine_method_and_date() -> None:
 
     for expected in ("2026-11-22", "A processor, 2 cores", "Envoy 1.40.0", "32 connections", "| load | 1.00 |"):
         assert expected in text
+
+
+def test_document_names_the_pages_beside_it() -> None:
+    """Where there are some."""
+    one, none = (document((), (), (), PLAN, MACHINE, details) for details in (["xds"], []))
+
+    assert "In detail, each with its goals: [xds](xds.md)." in one
+    assert "In detail" not in none
