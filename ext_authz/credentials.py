@@ -87,10 +87,10 @@ class Authenticator:
         digest = sha256(header).digest()
         token = self.tokens.verified(provider, keys, digest, now_s)
         if token is None:
-            text = _plain_bearer(header)
-            if text is None:
+            octets = _plain_bearer(header)
+            if octets is None:
                 return None
-            token = self._first_sight(provider, keys, (), text, digest, now_s)
+            token = self._first_sight(provider, keys, (), octets, digest, now_s)
             assert token is not None
         if provider.revocation is not None:
             self._check_revocation(provider.revocation, token, provider.method)
@@ -130,7 +130,7 @@ class Authenticator:
                 other_keys = self._ring.keys(other)
                 if other_keys is not None and self.tokens.verified(other, other_keys, digest, now_s) is not None:
                     return None
-            token = self._first_sight(provider, keys, others, text, digest, now_s)
+            token = self._first_sight(provider, keys, others, text.encode(), digest, now_s)
             if token is None:
                 return None
         if provider.revocation is not None:
@@ -143,7 +143,7 @@ class Authenticator:
         provider: JwtProvider,
         keys: KeySet | None,
         others: Sequence[JwtProvider],
-        text: str,
+        octets: bytes,
         digest: bytes,
         now_s: float,
     ) -> VerifiedToken | None:
@@ -157,7 +157,7 @@ class Authenticator:
         if known is not None:
             raise CredentialError(known, provider.method)
         try:
-            token = parse_token(text)
+            token = parse_token(octets)
             issuer = token.claims.get("iss")
             if issuer != provider.issuer:
                 if any(other.issuer == issuer for other in others):
@@ -254,12 +254,12 @@ def _bearer(header: str | None) -> str | None:
     return header[7:].strip(" ") if header[6:7] == " " else ""
 
 
-def _plain_bearer(header: bytes) -> str | None:
+def _plain_bearer(header: bytes) -> bytes | None:
     """What stands behind `Bearer ` and one space; None for what needs a closer look (`_bearer`, and commas)."""
     if header[:7] != b"Bearer " or b"," in header or not header.isascii():
         return None
-    text = header[7:].decode()
-    return None if text[:1] == " " or text[-1:] == " " else text
+    octets = header[7:]
+    return None if octets[:1] == b" " or octets[-1:] == b" " else octets
 
 
 def _single(source: Source, request: Request) -> str | None:

@@ -9,6 +9,8 @@ from policy.claims import Claims, claim_at, header_text
 from policy.jwks import digest
 
 _NO_HEADERS: frozenset[str] = frozenset()
+_OPAQUE_FIELD = wire.metadata_field("identity", digest().hex())[: -len(digest().hex())]
+"""All digests are of one length: the entry `identity` but for its value."""
 
 
 class Identity(NamedTuple):
@@ -103,19 +105,11 @@ def _encoded(
     limit_user: str | None,
     opaque: str,
 ) -> Identity:
-    metadata = wire.metadata_field("identity", opaque)
+    metadata = _OPAQUE_FIELD + opaque.encode()
     if user is not None:
         metadata += wire.metadata_field("user", user)
     if api_key is not None:
         metadata += wire.metadata_field("api_key", api_key)
-    return Identity(
-        user=user,
-        api_key=api_key,
-        claims=claims,
-        headers=headers,
-        limit_user=limit_user,
-        opaque=opaque,
-        header_names=frozenset([name for name, _ in headers]) if headers else _NO_HEADERS,
-        header_fields=wire.request_headers(headers) if headers else b"",
-        metadata_fields=metadata,
-    )
+    names = frozenset([name for name, _ in headers]) if headers else _NO_HEADERS
+    fields = wire.request_headers(headers) if headers else b""
+    return Identity(user, api_key, claims, headers, limit_user, opaque, names, fields, metadata)

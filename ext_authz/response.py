@@ -54,7 +54,8 @@ class Replies:
             names, fields, metadata = identity.header_names, identity.header_fields, identity.metadata_fields
             if self._told_claims:
                 metadata += _told(self._told_claims, identity.claims)
-        fields += self._removals.get(names) or self._removal(names)
+        removal = self._removals.get(names)
+        fields += self._removal(names) if removal is None else removal
         if self._hides_in_place:
             fields += self._hiding(request)
         if standing is not None:

@@ -1,12 +1,14 @@
 """Reading claims: nested names and their text forms."""
 
 import json
+import re
 from collections.abc import Mapping
 
 Claims = Mapping[str, object]
 """A JWT's payload, or the attributes of an API key."""
 TOLD_CLAIM = "claim:"
 """Before the name of a claim that ext_authz tells ext_proc, in its dynamic metadata."""
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def claim_at(claims: Claims, name: str) -> object | None:
@@ -61,6 +63,6 @@ def header_text(value: object) -> str | None:
     else:
         scalar = scalar_text(value)
         text = json.dumps(value, separators=(",", ":")) if scalar is None else scalar
-    if any(character < " " or character == "\x7f" for character in text):
+    if _CONTROL.search(text) is not None:
         raise ValueError("a control character")
     return text

@@ -191,5 +191,5 @@ def _number(entry: Mapping[str, object], member: str) -> int:
 
 def digest(*parts: bytes) -> bytes:
     """A name for content: equal parts, and only those, have equal digests."""
-    pieces = [piece for part in parts for piece in (len(part).to_bytes(8), part)]
+    pieces = [b"%b%b" % (len(part).to_bytes(8), part) for part in parts]
     return hashlib.blake2b(b"".join(pieces), digest_size=16).digest()

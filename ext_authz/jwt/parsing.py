@@ -34,11 +34,10 @@ class UnverifiedToken(NamedTuple):
     signature: bytes
 
 
-def parse_token(text: str) -> UnverifiedToken:
+def parse_token(octets: bytes) -> UnverifiedToken:
     """Raises CredentialError(MALFORMED_TOKEN) for whatever is not exactly a signed JWT."""
-    if len(text) > MAX_TOKEN_BYTES:
+    if len(octets) > MAX_TOKEN_BYTES:
         raise CredentialError(Reason.MALFORMED_TOKEN)
-    octets = text.encode()
     if octets.translate(None, _BASE64URL) != b"..":
         raise CredentialError(Reason.MALFORMED_TOKEN)
     header, payload, signature = octets.split(b".")

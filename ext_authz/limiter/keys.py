@@ -20,6 +20,8 @@ def charge(limit: Limit, request: Request, proven: Identity | None) -> Charge:
         return _address_charge(limit, request.client_ip)
     if limit.sole_key is KeyKind.USER and proven is not None and proven.limit_user is not None:
         return _user_charge(limit, proven.limit_user)
+    if not limit.key and not limit.attribute:
+        return _common_charge(limit)
     key = bucket_key(limit.key, request, proven)
     if limit.attribute and proven is not None:
         for value in claim_texts(claim_at(proven.claims, limit.attribute)):
@@ -37,6 +39,12 @@ def _address_charge(limit: Limit, client_ip: str) -> Charge:
 @lru_cache(maxsize=8192)
 def _user_charge(limit: Limit, user: str) -> Charge:
     return Charge(limit, limit.quota, bounded(user))
+
+
+@lru_cache(maxsize=1024)
+def _common_charge(limit: Limit) -> Charge:
+    """One bucket for all."""
+    return Charge(limit, limit.quota, "")
 
 
 def bucket_key(parts: tuple[KeyPart, ...], request: Request, proven: Identity | None) -> str:
