@@ -20,10 +20,11 @@ from ext_proc.cache.lookup import (
     look_up_variant,
     target_of,
 )
-from ext_proc.cache.ranges import Part, Unsatisfiable, wanted_part
-from ext_proc.cache.refusals import not_cached, range_not_satisfiable
+from ext_proc.cache.owed import OwedToOthers
+from ext_proc.cache.refusals import not_cached
+from ext_proc.cache.serving import served
 from ext_proc.cache.shared import Fetched, Lease, Place
-from ext_proc.cache.single_flight import State, Ticket
+from ext_proc.cache.single_flight import State
 from ext_proc.events import Forward, Outcome, Refuse, RequestStart, ResponseStart, Serve, Wait
 from policy.processing import HeaderChanges
 
@@ -56,20 +57,17 @@ class CacheSession:
         "_deadline",
         "_fallback",
         "_fills",
-        "_fleet",
         "_found",
         "_headers",
         "_identity",
-        "_is_filling",
         "_observer",
+        "_owed",
         "_reason",
         "_requested_at",
         "_route",
         "_rules",
-        "_spoiled",
         "_storable",
         "_target",
-        "_ticket",
     )
 
     def __init__(
@@ -85,13 +83,10 @@ class CacheSession:
         self._observer = observer
         self._headers: Headers = request.headers
         self._identity = request.identity
-        self._ticket: Ticket | None = None
-        self._fleet: FleetTurn | None = None
+        self._owed = OwedToOthers(cache)
         self._deadline: float | None = None
         self._reason: status.Forwarded = "bypass"
         self._fills = False
-        self._is_filling = False
-        self._spoiled = False
         self._conditional: Entry | None = None
         self._fallback: Entry | None = None
         self._storable: storing.Storable | None = None
@@ -110,19 +105,19 @@ class CacheSession:
         self._target: Target = target_of(self._headers, self._route, self._identity)
         shared = self._cache.shared_store(self._rules.store)
         if shared is not None:
-            self._fleet = FleetTurn(shared)
+            self._owed.fleet = FleetTurn(shared)
         return self._decide(now, collapsed=False)
 
     def resume(self, now: float) -> Forward | Serve | Refuse | Wait:
         """After Wait: what it waited for is there, or the time is up."""
-        if self._fleet is not None and self._fleet.is_asking:
-            return self._fetched(self._fleet, now)
-        ticket = self._ticket
+        if self._owed.fleet is not None and self._owed.fleet.is_asking:
+            return self._fetched(self._owed.fleet, now)
+        ticket = self._owed.ticket
         assert ticket is not None
         if ticket.state is State.WAITING:
             ticket.leave()
         if ticket.state is State.READ:
-            self._ticket = None
+            self._owed.ticket = None
             return self._decide(now, collapsed=True)
         stored = self._found.stored
         if ticket.state is State.GO and ticket.failed and stored is not None and self._may_serve_on_error(stored, now):
@@ -143,19 +138,19 @@ class CacheSession:
             return self._refresh(conditional, event.headers, shown, now)
         fallback = self._fallback
         if code in _ERRORS and fallback is not None and self._may_serve_on_error(fallback, now):
-            self._decline(now, _FAILED_S, failed=True)
+            self._owed.decline(now, _FAILED_S, failed=True)
             return self._serve(fallback, now, stale=True, line=status.forwarded(name, "stale", status=code))
         if not self._fills or (code == 304 and conditional is None):
-            self._decline(now, 0.0)
+            self._owed.decline(now, 0.0)
             return Note(status.forwarded(name, self._reason))
         judged = storing.judge(
             self._headers, code, event.headers, self._rules, from_upstream=event.from_upstream, now=now
         )
-        if not isinstance(judged, storing.Storable) or self._spoiled:
+        if not isinstance(judged, storing.Storable) or self._owed.is_spoiled:
             if not isinstance(judged, storing.Storable):
                 self._observer.not_stored(judged)
             failed = code >= 500
-            self._decline(now, _FAILED_S if failed else _UNCACHEABLE_S, failed=failed)
+            self._owed.decline(now, _FAILED_S if failed else _UNCACHEABLE_S, failed=failed)
             return Note(status.forwarded(name, self._reason))
         self._storable = judged
         return Note(status.forwarded(name, self._reason, stored=True), fill=True)
@@ -179,20 +174,11 @@ class CacheSession:
         """The body is longer than the route stores."""
         self._storable = None
         self._observer.not_stored("too-large")
-        self._decline(now, _UNCACHEABLE_S)
-
-    def spoil(self) -> None:
-        """What is on its way is older than an invalidation."""
-        self._spoiled = True
+        self._owed.decline(now, _UNCACHEABLE_S)
 
     def close(self) -> None:
         """Whatever happened: nobody waits for this session any more."""
-        if self._is_filling:
-            self._cache.end_fill(self._target.uri, self)
-        if self._fleet is not None:
-            self._fleet.end()
-        if self._ticket is not None:
-            self._ticket.leave()
+        self._owed.close()
 
     def _pass_by(self, reason: Bypass) -> Forward:
         self._observer.bypassed(reason)
@@ -216,8 +202,8 @@ class CacheSession:
             return self._pass_by("no-store")
         if not self._is_alone(found):
             return self._join(found, now)
-        if self._fleet is not None and self._fleet.is_up:
-            return self._fetch(self._fleet, now, lease=False)
+        if self._owed.fleet is not None and self._owed.fleet.is_up:
+            return self._fetch(self._owed.fleet, now, lease=False)
         return self._go_alone(now)
 
     def _is_alone(self, found: Found) -> bool:
@@ -236,7 +222,7 @@ class CacheSession:
         return self._ask(now, leading=True)
 
     def _join(self, found: Found, now: float) -> Forward | Serve | Refuse | Wait:
-        ticket = self._ticket = self._cache.flights.join(found.key, now)
+        ticket = self._owed.ticket = self._cache.flights.join(found.key, now)
         if ticket.state is State.LEADING:
             return self._lead(now)
         if ticket.state is State.WAITING:
@@ -256,13 +242,13 @@ class CacheSession:
 
     def _lead(self, now: float) -> Forward | Wait:
         """The first of this process's requests for a key looks whether another process has it, or asks just now."""
-        if self._fleet is not None and self._fleet.is_up:
-            return self._fetch(self._fleet, now, lease=True)
+        if self._owed.fleet is not None and self._owed.fleet.is_up:
+            return self._fetch(self._owed.fleet, now, lease=True)
         return self._ask(now, leading=True)
 
     def _fetch(self, fleet: FleetTurn, now: float, *, lease: bool, is_exact: bool = False) -> Wait:
         """Ask the shared store; what is invalidated meanwhile is as good as not there."""
-        self._begin_fill()
+        self._owed.begin_fill(self._target.uri)
         found = self._found
         place = Place(self._target.uri, self._target.primary, found.key, found.selecting)
         pending = fleet.ask(place, now, lease=lease, is_exact=is_exact)
@@ -274,7 +260,7 @@ class CacheSession:
         alone = self._is_alone(self._found)
         if answer.selecting is not None:
             return self._look_again(fleet, answer.selecting, now, lease=not alone)
-        stored = None if self._spoiled else answer.entry
+        stored = None if self._owed.is_spoiled else answer.entry
         if stored is not None:
             stored = self._keep(stored, now)
             self._found = found_in(self._found, stored, self._target, self._headers, now)
@@ -320,15 +306,15 @@ class CacheSession:
         if found.use is Use.SERVE_WHILE_REVALIDATING and answer.lease is not Lease.HELD and not fleet.has_waited:
             return None
         fleet.decline(0.0, failed=False)
-        if self._ticket is not None:
-            self._ticket.stored()
+        if self._owed.ticket is not None:
+            self._owed.ticket.stored()
         return self._serve(stored, now, stale=stale, collapsed=fleet.has_waited)
 
     def _take_turn(self, fleet: FleetTurn, answer: Fetched, now: float) -> Forward | Serve | Refuse | Wait:
         """Nobody has it: ask the origin, or wait for the process that does."""
         stored = self._found.stored
         if answer.lease is Lease.UNCACHEABLE:
-            self._decline(now, answer.uncacheable_s, failed=answer.failed)
+            self._owed.decline(now, answer.uncacheable_s, failed=answer.failed)
             if answer.failed and stored is not None and self._may_serve_on_error(stored, now):
                 return self._serve(stored, now, stale=True)
             return self._ask(now, leading=False)
@@ -337,12 +323,6 @@ class CacheSession:
             return self._fetch(fleet, now, lease=True)
         return self._ask(now, leading=True)
 
-    def _begin_fill(self) -> None:
-        self._spoiled = False
-        if not self._is_filling:
-            self._is_filling = True
-            self._cache.begin_fill(self._target.uri, self)
-
     def _ask(self, now: float, *, leading: bool) -> Forward:
         """Go upstream with a request whose response can be stored.
 
@@ -350,7 +330,7 @@ class CacheSession:
         """
         self._requested_at = now
         self._fills = True
-        self._begin_fill()
+        self._owed.begin_fill(self._target.uri)
         stored = self._found.stored
         self._fallback = stored
         if stored is not None and stored.has_validator:
@@ -377,18 +357,18 @@ class CacheSession:
         updated, may_keep = validation.freshened(
             stored, self._headers, answer, shown, self._rules, requested_at=self._requested_at, now=now
         )
-        kept = may_keep and not self._spoiled
+        kept = may_keep and not self._owed.is_spoiled
         if kept:
             self._store(updated, self._cache.store.selecting(self._target.primary), now)
         else:
             self._cache.store.remove(self._found.key)
-            self._decline(now, _UNCACHEABLE_S)
+            self._owed.decline(now, _UNCACHEABLE_S)
         line = status.forwarded(self._route.cache_name, self._reason, status=304, stored=kept)
         return self._serve(updated, now, stale=True, line=line)
 
     def _store(self, entry: Entry, vary: tuple[str, ...], now: float) -> None:
-        if self._spoiled:
-            self._decline(now, 0.0)
+        if self._owed.is_spoiled:
+            self._owed.decline(now, 0.0)
             return
         store = self._cache.store
         names = tuple(sorted((set(vary) - self._route.fixed).union(self._rules.vary)))
@@ -405,28 +385,22 @@ class CacheSession:
         )
         if not was_stored:
             self._observer.not_stored("too-large")
-            self._decline(now, _UNCACHEABLE_S)
+            self._owed.decline(now, _UNCACHEABLE_S)
             return
         self._observer.stored(entry.size)
         served_stale = entry.lifetime.stale_while_revalidate_s > 0
         # Each follower has to ask the origin itself; waiting for one another would only serialise them.
         asks_again = entry.always_revalidate or (entry.remaining(now) <= 0 and not served_stale)
-        if self._fleet is not None:
+        if self._owed.fleet is not None:
             uncacheable_s = _UNCACHEABLE_S if asks_again else 0.0
             replaces = self._reason == "request"
-            self._fleet.put(key, selecting, entry, now, uncacheable_s=uncacheable_s, replaces=replaces)
+            self._owed.fleet.put(key, selecting, entry, now, uncacheable_s=uncacheable_s, replaces=replaces)
         if asks_again:
-            self._decline(now, _UNCACHEABLE_S)
+            self._owed.decline(now, _UNCACHEABLE_S)
             return
         self._cache.flights.forget_uncacheable(self._found.key)
-        if self._ticket is not None:
-            self._ticket.stored()
-
-    def _decline(self, now: float, for_s: float, *, failed: bool = False) -> None:
-        if self._fleet is not None:
-            self._fleet.decline(for_s, failed=failed)
-        if self._ticket is not None:
-            self._ticket.declined(now + for_s, failed=failed)
+        if self._owed.ticket is not None:
+            self._owed.ticket.stored()
 
     def _serve(
         self, stored: Entry, now: float, *, stale: bool = False, collapsed: bool = False, line: str | None = None
@@ -435,21 +409,10 @@ class CacheSession:
         Args:
             line: Cache-Status where it is not that of a plain hit.
         """
-        name = self._route.cache_name
         outcome: Outcome = "collapsed" if collapsed else "stale" if stale else "hit"
         if not self._fills:
             self._observer.outcome(outcome)
+        name = self._route.cache_name
         if collapsed:
             line = status.forwarded(name, self._reason, collapsed=True)
-        age = int(stored.age(now))
-        if line is None:
-            line = status.hit(name, int(stored.lifetime.fresh_s) - age)
-        headers = self._headers
-        not_modified = validation.is_not_modified(headers, stored)
-        part: Part | None = None
-        if "range" in headers and not not_modified and headers[":method"] == "GET":
-            wanted = wanted_part(headers, stored)
-            if isinstance(wanted, Unsatisfiable):
-                return range_not_satisfiable(stored, line, headers)
-            part = wanted
-        return Serve(stored, age, line, outcome, not_modified, part, headers[":method"] == "HEAD")
+        return served(stored, self._headers, name, outcome, line, now)
