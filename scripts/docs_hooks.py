@@ -2,7 +2,8 @@
 
 * Pages that mkdocs.yml does not name follow in the section that has pages of their folder, so that no page is left out.
 * Links to files of the repository outside docs/ become their paths: the site does not hold those files.
-* Diagrams: Mermaid is served by the site itself if `make docs` could get it; without it they are shown as their text.
+* Scripts that the theme would fetch from the internet are served by the site itself, if `make docs` could get them: without
+  Mermaid diagrams are shown as their text, without iframe-worker the search wants a server.
 """
 
 import re
@@ -12,7 +13,8 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCS = CHECKOUT / "docs"
-MERMAID = CHECKOUT / ".tools" / "docs" / "mermaid.min.js"
+TOOLS = CHECKOUT / ".tools" / "docs"
+MERMAID, SEARCH = "mermaid.min.js", "iframe-worker.js"
 _LINK = re.compile(r"(?<!\!)\[([^\]]*)\]\(([^)\s]+)\)")
 Nav = list[Any]
 
@@ -20,16 +22,18 @@ Nav = list[Any]
 def on_config(config: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     pages = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     config["nav"] = completed(config["nav"], pages)
-    if not MERMAID.exists():
+    if not (TOOLS / MERMAID).exists():
         config["mdx_configs"]["pymdownx.superfences"]["custom_fences"] = []
+    config["extra"]["polyfills"] = [f"javascripts/{SEARCH}"] if (TOOLS / SEARCH).exists() else []
     return config
 
 
 def on_post_build(config: MutableMapping[str, Any]) -> None:
-    if MERMAID.exists():
-        target = Path(config["site_dir"]) / "javascripts" / "mermaid.min.js"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(MERMAID.read_bytes())
+    target = Path(config["site_dir"]) / "javascripts"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (MERMAID, SEARCH):
+        if (TOOLS / name).exists():
+            (target / name).write_bytes((TOOLS / name).read_bytes())
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:

@@ -117,25 +117,34 @@ load() {
     esac
 }
 
-# Mermaid for the site of the documents, which loads nothing from elsewhere; without npm its diagrams are shown as text.
-mermaid() {
-    made mermaid requirements/npm.lock && [ -e .tools/docs/mermaid.min.js ] && return
+# Scripts for the site of the documents, which loads nothing from elsewhere: diagrams, and search without a server. Without npm
+# diagrams are shown as text, and the search needs a server.
+docs_scripts() {
+    made docs-scripts requirements/npm.lock && return
     command -v npm >/dev/null || {
-        say "Mermaid is left out: there is no npm (diagrams are shown as text)"
+        say "Mermaid and the search without a server are left out: there is no npm"
         return
     }
-    grep '^mermaid ' requirements/npm.lock | while read -r package release digest; do
-        say "Mermaid $release (.tools/docs, about 20 MB)"
-        (cd .tools/docs && npm pack --silent "$package@$release" >npm.log 2>&1) || {
-            say "Mermaid is left out: it cannot be had here (diagrams are shown as text)"
-            return
-        }
-        file=".tools/docs/$package-$release.tgz"
-        echo "$digest  $file" | sha512sum --check --status || fail "$file is not the file that requirements/npm.lock pins"
-        tar -xzf "$file" -C .tools/docs --strip-components=2 package/dist/mermaid.min.js
-        rm "$file"
-    done
-    [ ! -e .tools/docs/mermaid.min.js ] || stamp mermaid requirements/npm.lock
+    npm_file mermaid dist/mermaid.min.js "Mermaid (.tools/docs, about 20 MB)" || return 0
+    npm_file iframe-worker shim/index.js "search without a server (.tools/docs)" || return 0
+    stamp docs-scripts requirements/npm.lock
+}
+
+# package, file in it, words: the file becomes .tools/docs/NAME, the package's name if it is called index.js
+npm_file() {
+    say "$3"
+    name=$(basename "$2")
+    [ "$name" != index.js ] || name=$1.js
+    release=$(awk -v package="$1" '$1 == package {print $2}' requirements/npm.lock)
+    digest=$(awk -v package="$1" '$1 == package {print $3}' requirements/npm.lock)
+    file=".tools/docs/$1-$release.tgz"
+    (cd .tools/docs && npm pack --silent "$1@$release" >npm.log 2>&1) || {
+        say "$1 is left out: it cannot be had here"
+        return 1
+    }
+    echo "$digest  $file" | sha512sum --check --status || fail "$file is not the file that requirements/npm.lock pins"
+    tar -xzf "$file" -O "package/$2" >".tools/docs/$name"
+    rm "$file"
 }
 
 stubs() {
@@ -213,7 +222,7 @@ run) ;;
 audit) tool audit "tools of make audit" ;;
 docs)
     tool docs "tools of make docs"
-    mermaid
+    docs_scripts
     ;;
 load)
     load

@@ -37,6 +37,10 @@ CANNOT_RUN = {
 }
 """What may begin a line of a `sh` block, and why it is not executed. Whatever can run stands in a `console` block."""
 _FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(
+    r"^ {4}((?:\.venv/\S+|[./]*scripts/|make|curl|git|kubectl|gatewayctl|python3?|docker|helm|\$)\b.*)$", re.MULTILINE
+)
+"""Commands without a fence, for which the same holds."""
 _LINK = re.compile(r"(?<!\!)\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
@@ -89,6 +93,7 @@ def test_command_blocks_are_executed_or_cannot_be(page: Path) -> None:
         for line in block.splitlines()
         if line.strip() and not line.startswith(("#", " "))
     ]
+    commands += [line.split()[0] for line in _INDENTED.findall(prose(page.read_text()))]
     assert set() == set(commands) - CANNOT_RUN.keys()
     assert len(list(fences(page, "console"))) == len(console_blocks(page.read_text()))
 
