@@ -2,8 +2,8 @@
 
 * Pages that mkdocs.yml does not name follow in the section that has pages of their folder, so that no page is left out.
 * Links to files of the repository outside docs/ become their paths: the site does not hold those files.
-* Scripts that the theme would fetch from the internet are served by the site itself, if `make docs` could get them: without
-  Mermaid diagrams are shown as their text, without iframe-worker the search wants a server.
+* Scripts that the theme would fetch from the internet are served by the site itself, if `make docs` could get them:
+  without Mermaid diagrams are shown as their text, without iframe-worker the search wants a server.
 """
 
 import re

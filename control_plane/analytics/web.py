@@ -14,7 +14,7 @@ from gateway_runtime.admin import admin_app, token_wanted
 _MAX_TOP = 1000
 _CSV_ROWS = 10_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-_PAGE_HEADERS = {
+PAGE_HEADERS = {
     **_HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
 }
@@ -29,7 +29,7 @@ def analytics_app(registry: CollectorRegistry, worker: Worker, *, token: str = "
     async def as_page(request: web.Request) -> web.Response:
         window, gateway, top = _wanted(request)
         made = await worker.report(window, gateway=gateway, top=top)
-        return web.Response(text=page(made), content_type="text/html", headers=_PAGE_HEADERS)
+        return web.Response(text=page(made), content_type="text/html", headers=PAGE_HEADERS)
 
     async def as_json(request: web.Request) -> web.Response:
         window, gateway, top = _wanted(request)

@@ -1,13 +1,18 @@
 """What operators do with the status page, in Chromium."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from control_plane.admin.http import Protection
+from control_plane.analytics.page import page as usage_page
+from control_plane.analytics.web import PAGE_HEADERS
 from tests.browser.conftest import Open
 from tests.feature.dashboard.site import Site, document
+from tests.feature.dashboard.test_hostile_clients import HOSTILE
+from tests.unit.control_plane.analytics.reports import empty_report, usage_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -26,28 +31,32 @@ PATHS = (
 SIZES = {"wide": (1440, 900), "narrow": (360, 740)}
 
 
+@contextmanager
+def watched(context: "BrowserContext") -> "Iterator[BrowserContext]":
+    """Fails for anything that goes wrong on its pages: errors of scripts, what the policy blocks, what is not there."""
+    troubles: list[str] = []
+    context.set_default_timeout(30_000)
+    context.on("weberror", lambda error: troubles.append(str(error.error)))
+    context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    yield context
+    context.close()
+    assert [] == troubles
+
+
 @pytest.fixture(params=["light", "dark"])
-def context(request: pytest.FixtureRequest, browser: "Browser") -> "Iterator[BrowserContext]":
-    """A fresh one, in both colour schemes."""
-    opened = browser.new_context(color_scheme=request.param)
-    opened.set_default_timeout(30_000)
-    yield opened
-    opened.close()
+def context(request: pytest.FixtureRequest, browser: "Browser", open_site: Open) -> "Iterator[BrowserContext]":
+    """A fresh one, in both colour schemes; ends before its site."""
+    del open_site
+    with watched(browser.new_context(color_scheme=request.param)) as opened:
+        yield opened
 
 
 @pytest.fixture
 def page(browser: "Browser", open_site: Open) -> "Iterator[Page]":
-    """One that fails the test for anything that goes wrong in it, blocked content included; ends before its site."""
+    """Of a screen's size; ends before its site."""
     del open_site
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(30_000)
-    opened = context.new_page()
-    troubles: list[str] = []
-    opened.on("pageerror", lambda error: troubles.append(str(error)))
-    opened.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    yield opened
-    context.close()
-    assert [] == troubles
+    with watched(browser.new_context(viewport={"width": 1440, "height": 900})) as opened:
+        yield opened.new_page()
 
 
 def _busy(running: Site) -> None:
@@ -73,22 +82,61 @@ def _busy(running: Site) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_pages_are_accessible_and_fit(context: "BrowserContext", open_site: Open, size: str) -> None:
     """axe-core finds nothing on any page, and nothing is wider than the screen."""
-    from axe_playwright_python.sync_playwright import Axe
-
     running = open_site(document(60))
     _busy(running)
-    page = context.new_page()
-    width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
+    page = _sized(context, size)
     found = []
     for path in PATHS:
         page.goto(running.url + path)
-        results = Axe().run(page)
-        found += [(path, one["id"], one["nodes"][0]["html"][:200]) for one in results.response["violations"]]
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append((path, "overflow", size))
+        found += _flaws(page, path)
 
     assert [] == found
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_without_anything_to_show(context: "BrowserContext", open_site: Open, size: str) -> None:
+    """A gateway without services, routes and clients; what is said then is accessible too."""
+    running = open_site(document(0))
+    page = _sized(context, size)
+    found = []
+    for path in ("/", "/clients", "/services", "/routes", "/history", "/services/view?name=none"):
+        page.goto(running.url + path)
+        found += _flaws(page, path)
+
+    assert [] == found
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_usage_page_is_accessible_and_fits(context: "BrowserContext", size: str) -> None:
+    """With the headers that the analytics process sends."""
+    page = _sized(context, size)
+    for name, made in (("full", usage_report()), ("empty", empty_report())):
+        page.route(
+            f"http://usage.test/{name}",
+            lambda route, made=made: route.fulfill(  # type: ignore[misc]
+                body=usage_page(made), content_type="text/html", headers=PAGE_HEADERS
+            ),
+        )
+        page.goto(f"http://usage.test/{name}")
+        assert [] == _flaws(page, name)
+
+
+def _sized(context: "BrowserContext", size: str) -> "Page":
+    page = context.new_page()
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    return page
+
+
+def _flaws(page: "Page", where: str) -> list[tuple[str, str, str]]:
+    """What axe-core finds on it, and whether it is wider than the screen."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    results = Axe().run(page)
+    found = [(where, one["id"], one["nodes"][0]["html"][:200]) for one in results.response["violations"]]
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        found.append((where, "overflow", page.url))
+    return found
 
 
 def test_numbers_arrive_without_loading_again(page: "Page", open_site: Open) -> None:
@@ -186,6 +234,23 @@ def test_markup_in_values_is_text(page: "Page", open_site: Open) -> None:
 
     assert "Services · Gateway" == page.title()
     assert 0 == page.locator("main img").count()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_clients_with_hostile_names_harm_no_layout(page: "Page", open_site: Open, kind: str) -> None:
+    """Nothing runs, nothing is wider than the screen; the name stands there."""
+    running = open_site(document(2))
+    name = HOSTILE[kind]
+    running.store.refusals.note(
+        node=name, cluster=name, peer="ipv4:10.0.0.1:1", reason=f"{name} is not let in", now=running.store.clock()
+    )
+    for path in ("/", "/clients"):
+        page.goto(running.url + path)
+        page.wait_for_selector("#live[data-state=on]")
+        assert "owned" != page.title()
+        assert 0 == page.locator("main img").count()
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert page.get_by_text("not let in").count()
 
 
 def test_a_thousand_services_stay_usable(page: "Page", open_site: Open) -> None:

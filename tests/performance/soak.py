@@ -1,6 +1,6 @@
 """A gateway under load for half an hour while it is edited and broken: `make soak` (DURATION=30m USERS=20).
 
-Starts the default gateway with its limits in a Redis, loads it with the crowd of locustfile.py, and injects one fault
+Starts the default gateway with limits and cache in a Redis, loads it with the crowd of locustfile.py, and injects one fault
 after another, round and round: endpoints come and go, the configuration changes or is faulty, Redis and processes are
 killed (these in the first half only, so that what grows slowly has half the time to show it). Watches memory and
 descriptors of every process. Report: build/soak/report.md; exit status 1 if a process grew without end or
@@ -63,6 +63,7 @@ class Faults:
             Fault("Redis is killed and restarted", self._kill_redis),
             self._killing("an instance of a service", "matching-2"),
             self._killing("the control plane", "control_plane", may_cost=False),
+            self._killing("analytics", "analytics", may_cost=False),
             self._killing("ext_proc", "ext_proc"),
             self._killing("ext_authz", "ext_authz"),
             self._killing("Envoy", "envoy"),
@@ -122,9 +123,8 @@ class Faults:
     def _is_well(self) -> bool:
         """Everybody is ready, and a request passes all of them."""
         ports, headers = self._stack.ports, self._stack.bearer("soak")
-        ready = [
-            f"http://127.0.0.1:{port}/readyz" for port in (ports.http, ports.ext_authz_admin, ports.ext_proc_admin)
-        ]
+        admin = (ports.http, ports.ext_authz_admin, ports.ext_proc_admin, ports.analytics_http)
+        ready = [f"http://127.0.0.1:{port}/readyz" for port in admin]
         try:
             answers = [httpx.get(url) for url in ready] + [
                 httpx.get(f"{self._stack.url}/api/matching/1", headers=headers),
@@ -203,8 +203,8 @@ def _injected(fault: Fault) -> Injected:
 
 
 def with_redis(configuration: str, url: str) -> str:
-    """The same gateway, whose limits count in Redis."""
-    return f'{configuration}\nstores: {{rate_limits: redis, redis: {{url: "{url}"}}}}\n'
+    """The same gateway, whose limits count and whose responses are kept in Redis."""
+    return f'{configuration}\nstores: {{rate_limits: redis, cache: redis, redis: {{url: "{url}"}}}}\n'
 
 
 def soak(folder: Path, run: Run) -> Soak:

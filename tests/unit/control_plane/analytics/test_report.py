@@ -7,47 +7,16 @@ import re
 
 import pytest
 
-from control_plane.analytics import latency
-from control_plane.analytics.entries import OTHER, Deprecation, Key
+from control_plane.analytics.entries import OTHER, Key
 from control_plane.analytics.page import page
-from control_plane.analytics.report import Report, report, to_csv, to_json
-from control_plane.analytics.storage import Count, DeprecatedUse, Found
-from control_plane.analytics.tally import Place
-from control_plane.analytics.windows import WINDOWS, Window, bucket, expired_before
-
-NOW_S = 1_795_946_400.0
-HOSTILE = "user:<script>alert(1)</script>"
-
-
-def _count(name: str, requests: int, client_errors: int = 0, server_errors: int = 0) -> Count:
-    return Count(name, requests, client_errors, server_errors, requests * 10)
-
-
-def _report() -> Report:
-    place = Place("edge", "users", "v1")
-    found = Found(
-        totals=_count("total", 100, 10, 5),
-        consumers=3,
-        by={
-            "consumer": [_count(HOSTILE, 60, 10), _count("key:acme", 20)],
-            "route": [_count("users", 98, 10, 5), _count("", 2)],
-            "version": [_count("v1", 100, 10, 5)],
-            "status": [_count("200", 85), _count("404", 10, 10), _count("503", 5, 0, 5)],
-        },
-        latency={place: {latency.bin_of(0.1): 100}},
-        deprecated=(
-            DeprecatedUse(
-                place, Deprecation("@1788220800", "", "/v2"), 25, 2, (("user:bob", 3, NOW_S - 60), ("key:x", 1, NOW_S))
-            ),
-        ),
-        lost=4,
-    )
-    return report(found, WINDOWS["24h"], NOW_S, gateway="edge")
+from control_plane.analytics.report import to_csv, to_json
+from control_plane.analytics.windows import Window, bucket, expired_before
+from tests.unit.control_plane.analytics.reports import NOW_S, empty_report, usage_report
 
 
 def test_what_is_not_named_is_the_rest() -> None:
     """So that every list adds up to the total."""
-    made = _report()
+    made = usage_report()
 
     assert (OTHER, 20, 0, 5, 200) == (
         made.by_consumer[-1].name,
@@ -62,7 +31,7 @@ def test_what_is_not_named_is_the_rest() -> None:
 
 def test_shares_are_of_all_requests() -> None:
     """Of deprecated routes too: that is how far their callers have moved on."""
-    made = _report()
+    made = usage_report()
 
     assert [0.6, 0.2, 0.2] == [line.share for line in made.by_consumer]
     assert (0.25, 2) == (made.deprecated[0].share, made.deprecated[0].consumers)
@@ -71,7 +40,7 @@ def test_shares_are_of_all_requests() -> None:
 
 def test_json_holds_everything() -> None:
     """Under the names of the fields."""
-    document = json.loads(to_json(_report()))
+    document = json.loads(to_json(usage_report()))
 
     assert ("24h", "edge", 100, 4) == (
         document["window"],
@@ -96,7 +65,7 @@ def test_csv_is_no_formula() -> None:
 
 def test_the_page_shows_it_and_runs_nothing() -> None:
     """Names of callers are text; nothing is loaded from elsewhere."""
-    html = page(_report())
+    html = page(usage_report())
 
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -107,9 +76,7 @@ def test_the_page_shows_it_and_runs_nothing() -> None:
 
 def test_an_empty_window_has_a_page_too() -> None:
     """It says so."""
-    nothing = Found(_count("total", 0), 0, {name: [] for name in ("consumer", "route", "version", "status")}, {}, (), 0)
-
-    assert "No requests in this window" in page(report(nothing, WINDOWS["1h"], NOW_S, gateway=""))
+    assert "No requests in this window" in page(empty_report())
 
 
 def test_a_window_ends_with_the_bucket_that_has_begun() -> None:
