@@ -1,8 +1,8 @@
 """A gateway under load for half an hour while it is edited and broken: `make soak` (DURATION=30m USERS=20).
 
-Starts the default gateway with limits and cache in a Redis, loads it with the crowd of locustfile.py, and injects one fault
-after another, round and round: endpoints come and go, the configuration changes or is faulty, Redis and processes are
-killed (these in the first half only, so that what grows slowly has half the time to show it). Watches memory and
+Starts the default gateway with limits and cache in a Redis, loads it with the crowd of locustfile.py, and injects one
+fault after another, round and round: endpoints come and go, the configuration changes or is faulty, Redis and processes
+are killed (these in the first half only, so that what grows slowly has half the time to show it). Watches memory and
 descriptors of every process. Report: build/soak/report.md; exit status 1 if a process grew without end or
 requests failed that no fault explains.
 """
