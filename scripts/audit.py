@@ -264,6 +264,12 @@ def line(name: str, result: Result) -> str:
             return f"not run: {name}: {reason}"
 
 
+def exit_status(results: Sequence[Result], *, strict: bool) -> int:
+    """1 if something was found; `strict`: also if something is not known."""
+    bad = (Failed, NotRun) if strict else (Failed,)
+    return 1 if any(isinstance(result, bad) for result in results) else 0
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.audit", description=__doc__)
     parser.add_argument("--strict", action="store_true", help="a check that could not be run fails as well")
@@ -277,8 +283,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, check in CHECKS.items():
         results.append(check())
         print(line(name, results[-1]), flush=True)
-    bad = (Failed, NotRun) if options.strict else (Failed,)
-    return 1 if any(isinstance(result, bad) for result in results) else 0
+    return exit_status(results, strict=options.strict)
 
 
 if __name__ == "__main__":

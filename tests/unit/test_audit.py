@@ -9,6 +9,8 @@ from scripts.audit import (
     Failed,
     NotRun,
     Passed,
+    Result,
+    exit_status,
     is_permissive,
     licences,
     line,
@@ -39,6 +41,19 @@ def test_without_data_nothing_passes() -> None:
     assert NotRun("no vulnerability data for 1 of 2 packages (can pypi.org be reached?)") == (
         vulnerabilities({"dependencies": [sound, unknown]})
     )
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "strict_status"),
+    [
+        ([Passed("a"), Passed("b")], 0, 0),
+        ([Passed("a"), NotRun("no network")], 0, 1),
+        ([Failed(("x",)), NotRun("no network")], 1, 1),
+    ],
+)
+def test_what_was_not_run_fails_a_strict_audit(results: list[Result], status: int, strict_status: int) -> None:
+    """A release has to know; a machine without a network is told and goes on."""
+    assert (status, strict_status) == (exit_status(results, strict=False), exit_status(results, strict=True))
 
 
 @pytest.mark.parametrize(
