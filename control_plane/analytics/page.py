@@ -19,7 +19,7 @@ _STYLE = (
     "td,th{padding:.25rem .9rem .25rem 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line);"
     "font-variant-numeric:tabular-nums}"
     "td:first-child,th:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}"
-    "meter{width:7rem;height:.8rem;vertical-align:middle}"
+    "meter{width:7rem;height:.8rem;vertical-align:middle}.share{display:inline-block;min-width:3.6em}"
 )
 
 
@@ -100,7 +100,8 @@ def _table(title: str, what: str, lines: Sequence[Line], *, with_latency: bool =
 
 def _cells(line: Line, with_latency: bool) -> Iterator[str]:
     percent = f"{line.share:.1%}"
-    yield f'<td>{line.requests:,}</td><td><meter value="{line.share}" aria-hidden="true"></meter> {percent}</td>'
+    yield f'<td>{line.requests:,}</td><td><meter value="{line.share}" aria-hidden="true"></meter> '
+    yield f'<span class="share">{percent}</span></td>'
     bad = ' class="bad"' if line.server_errors else ""
     yield f"<td>{line.client_errors:,}</td><td{bad}>{line.server_errors:,}</td><td>{line.bytes:,}</td>"
     if with_latency:

@@ -83,10 +83,12 @@ class Templates:
 
 
 def _visible(value: Any) -> Any:
-    """A text without characters that are not seen or that turn its direction: clients choose their names themselves."""
-    if isinstance(value, str) and _UNSEEN.search(value):
-        seen = _UNSEEN.sub(lambda found: _PICTURES.get(found[0], "\ufffd"), value)
-        return Markup(seen) if isinstance(value, Markup) else seen
+    """A text without characters that are not seen or that turn its direction: clients choose their names themselves.
+
+    Markup was put together from what has been here already.
+    """
+    if type(value) is str and _UNSEEN.search(value):
+        return _UNSEEN.sub(lambda found: _PICTURES.get(found[0], "\ufffd"), value)
     return value
 
 
