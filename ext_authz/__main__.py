@@ -14,17 +14,17 @@ from ext_authz.credentials import Authenticator
 from ext_authz.jwt.cache import TokenCache
 from ext_authz.metrics import Metrics
 from ext_authz.nonces import MemoryNonces
-from ext_authz.policies import PolicyStore
+from ext_authz.policies import POLICY_TYPE, PolicyStore
 from ext_authz.rate_limit_service import RateLimits
 from ext_authz.service import Authorization
 from ext_authz.settings import Settings
-from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
 from ext_authz.sources import Sources
 from ext_authz.store_metrics import StoreMetrics
 from gateway_runtime.admin import admin_app, http_server, register_process_metrics
 from gateway_runtime.certificates import expiry_of_client
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
+from gateway_runtime.policy_sinks import SECRET_TYPE, PolicySink, SecretSink
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.reporting import report
 from gateway_runtime.telemetry import Logs, configure_logging, logger

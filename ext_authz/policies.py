@@ -12,6 +12,7 @@ from policy.errors import PolicyError
 from policy.stores import RedisAddress, RevocationList
 from protos.gateway.policy.v1 import authz_pb2
 
+POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.AuthzPolicy"
 GRACE_S = 30.0
 """A removed policy still answers for requests whose Envoy has not seen its new routes."""
 

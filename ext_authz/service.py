@@ -13,11 +13,10 @@ from ext_authz.driving import Driving, Nonces
 from ext_authz.limiter.charges import AsyncStore, Store
 from ext_authz.metrics import Metrics
 from ext_authz.nonces import MemoryNonces, NonceStore
-from ext_authz.policies import LoadedPolicy, PolicyStore
+from ext_authz.policies import POLICY_TYPE, LoadedPolicy, PolicyStore
 from ext_authz.reasons import Reason
 from ext_authz.request import Request, parse
 from ext_authz.response import denied
-from ext_authz.sinks import POLICY_TYPE
 from gateway_runtime.http2.connection import Open
 from gateway_runtime.http2.methods import Unary
 from gateway_runtime.telemetry import logger

@@ -20,12 +20,13 @@ from ext_proc.redis_queue import Tuning
 from ext_proc.redis_stores import RedisStores
 from ext_proc.service import ExternalProcessor
 from ext_proc.settings import Settings
-from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, SECRET_TYPE, PolicySink, PurgeSink, SecretSink, Stores
+from ext_proc.sinks import POLICY_TYPE, PURGE_TYPE, PurgeSink, Stores
 from ext_proc.store_metrics import StoreMetrics
 from gateway_runtime.admin import admin_app, http_server, register_process_metrics
 from gateway_runtime.certificates import expiry_of_client
 from gateway_runtime.http2.connection import Limits
 from gateway_runtime.http2.server import Http2Server
+from gateway_runtime.policy_sinks import SECRET_TYPE, PolicySink, SecretSink
 from gateway_runtime.process import raise_on_signal, run
 from gateway_runtime.reporting import report
 from gateway_runtime.telemetry import Logs, configure_logging, logger

@@ -29,7 +29,7 @@ class PolicyStore:
         rules = (policy.cache for policy in self._policies.values())
         return frozenset(each.store for each in rules if each is not None and each.store is not None)
 
-    def update(self, changed: Mapping[str, bytes], removed: Collection[str], now_s: float) -> None:
+    def update_policies(self, changed: Mapping[str, bytes], removed: Collection[str], now_s: float) -> None:
         """Compile what changed and let go of what was removed GRACE_S later.
 
         Args:

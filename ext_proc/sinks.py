@@ -1,9 +1,6 @@
-"""What xDS brings -> the policy store and the cache; a fault becomes the NACK's reason."""
+"""What xDS brings -> the stores that policies name, and the cache; a fault becomes the NACK's reason."""
 
-from collections.abc import Callable, Collection, Mapping
-
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-from google.protobuf.message import DecodeError
+from collections.abc import Collection, Mapping
 
 from ext_proc.cache.cache import Cache
 from ext_proc.policies import PolicyStore
@@ -17,7 +14,6 @@ from policy.stores import RedisAddress, redis_address
 from protos.gateway.policy.v1 import authz_pb2, cache_purge_pb2
 
 PURGE_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.CachePurge"
-SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.ProcessingPolicy"
 
 
@@ -49,47 +45,6 @@ class Stores:
                 if name not in known:
                     self._log.error("cache_store_unusable", reason=str(error))
         self._stores.want(addresses)
-
-
-class SecretSink:
-    """Generic secrets, of which some are addresses of Redis; TLS material is none of ours."""
-
-    def __init__(self, stores: Stores) -> None:
-        self._stores = stores
-
-    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
-        secrets: dict[str, bytes] = {}
-        for name, body in changed.items():
-            try:
-                secret = secret_pb2.Secret.FromString(body)
-            except DecodeError:
-                raise Rejected(f"{name}: no Secret") from None
-            if secret.WhichOneof("type") == "generic_secret":
-                source = secret.generic_secret.secret
-                secrets[name] = source.inline_bytes or source.inline_string.encode()
-        self._stores.update_secrets(secrets, removed)
-
-
-class PolicySink:
-    def __init__(
-        self, store: PolicyStore, monotonic_s: Callable[[], float], on_change: Callable[[], None] = lambda: None
-    ) -> None:
-        """
-        Args:
-            on_change: told when other policies are in force.
-        """
-        self._store = store
-        self._on_change = on_change
-        self._monotonic_s = monotonic_s
-        self._log = logger("policies")
-
-    def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
-        try:
-            self._store.update(changed, removed, self._monotonic_s())
-        except PolicyError as error:
-            raise Rejected(str(error)) from error
-        self._on_change()
-        self._log.info("policies_updated", changed=len(changed), removed=len(removed), policies=len(self._store))
 
 
 class PurgeSink:

@@ -98,7 +98,7 @@ async def stack(
     await site.start()
     service.port = runner.addresses[0][1]
     policies = PolicyStore()
-    policies.update({message.name: message.SerializeToString()}, (), 0.0)
+    policies.update_policies({message.name: message.SerializeToString()}, (), 0.0)
     store = MemoryStore(max_bytes=64 << 20, max_entries=10_000)
     flights = Flights()
     processor = ExternalProcessor(

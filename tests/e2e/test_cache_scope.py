@@ -1,5 +1,7 @@
 """The cache behind real authentication: what one caller has stored, another never gets."""
 
+from itertools import count
+
 import httpx
 import pytest
 
@@ -52,7 +54,8 @@ def test_a_key_of_header_query_user_and_claim(stack: Stack) -> None:
                 answer = client.get(f"/api/users/keyed?{query}", headers={**stack.bearer(sub, roles=roles), **own})
                 return _status(answer) if "cache-status" in answer.headers else ""
 
-            until(lambda: line("probe", "alice") != "", "the cache is on")
+            numbers = count()
+            until(lambda: "hit" in line(f"utm_probe={next(numbers)}", "probe"), "the parameters are ignored")
             lines = {
                 "first": line("page=1&utm_source=a", "alice", "editor"),
                 "another campaign": line("page=1&utm_source=b", "alice", "editor"),

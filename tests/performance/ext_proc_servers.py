@@ -82,7 +82,7 @@ async def serve_ours(address: str, redis_url: str) -> None:
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         policies = PolicyStore()
         policy = messages.policy(shared=bool(redis_url))
-        policies.update({policy.name: policy.SerializeToString()}, (), 0.0)
+        policies.update_policies({policy.name: policy.SerializeToString()}, (), 0.0)
         registry = CollectorRegistry()
         stores = RedisStores(
             lambda each: RedisCache(

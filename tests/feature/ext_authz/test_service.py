@@ -17,10 +17,10 @@ from ext_authz.jwt.cache import TokenCache
 from ext_authz.limiter.charges import Verdict
 from ext_authz.limiter.memory import MemoryStore
 from ext_authz.metrics import Metrics
-from ext_authz.policies import PolicyStore
+from ext_authz.policies import POLICY_TYPE, PolicyStore
 from ext_authz.service import POLICY_WAIT_S, Authorization
-from ext_authz.sinks import POLICY_TYPE, SECRET_TYPE, PolicySink, SecretSink
 from gateway_runtime.http2.server import Http2Server
+from gateway_runtime.policy_sinks import SECRET_TYPE, PolicySink, SecretSink
 from gateway_runtime.xds_client import XdsClient
 from tests.feature.ext_authz.harness import GATEWAY, ControlPlane, check, control_plane, eventually, snapshot
 from tests.unit.ext_authz.fixtures import (

@@ -82,13 +82,13 @@ async def running(*, wait_s: float = 5.0, workers: Executor | None = None) -> As
     redacting = policy("proc-redact")
     redacting.response.body.add().redact.fields.append("ssn")
     made = {each.name: each.SerializeToString() for each in (policy(), redacting)}
-    policies.update(made, (), 0.0)
+    policies.update_policies(made, (), 0.0)
     store = MemoryStore(max_bytes=1 << 24, max_entries=100)
     flights = Flights()
     registry = CollectorRegistry()
     processor = ExternalProcessor(
         policies=policies,
-        source=Source(lambda name: policies.update({name: policy(name).SerializeToString()}, (), 0.0)),
+        source=Source(lambda name: policies.update_policies({name: policy(name).SerializeToString()}, (), 0.0)),
         cache=Cache(store, flights, wait_s=wait_s),
         metrics=Metrics(registry, store),
         workers=workers,

@@ -4,7 +4,7 @@ import pytest
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from ext_authz.policies import GRACE_S, PolicyStore
-from ext_authz.sinks import PolicySink, SecretSink
+from gateway_runtime.policy_sinks import PolicySink, SecretSink
 from gateway_runtime.xds_client import Rejected
 from policy.errors import PolicyError
 from protos.gateway.policy.v1 import authz_pb2

@@ -18,8 +18,8 @@ def body(name: str, **fields: object) -> bytes:
 def test_a_removed_policy_still_answers_for_a_while() -> None:
     """Envoy may not have seen its new routes yet."""
     store = PolicyStore()
-    store.update({"a": body("a")}, (), 0.0)
-    store.update({}, ("a", "unknown"), 10.0)
+    store.update_policies({"a": body("a")}, (), 0.0)
+    store.update_policies({}, ("a", "unknown"), 10.0)
     assert store.get("a") is not None
     assert 0 == len(store)
     store.expire(10.0 + GRACE_S)
@@ -30,9 +30,9 @@ def test_a_removed_policy_still_answers_for_a_while() -> None:
 def test_a_policy_that_comes_back_stays() -> None:
     """Its removal is forgotten."""
     store = PolicyStore()
-    store.update({"a": body("a")}, (), 0.0)
-    store.update({}, ("a",), 1.0)
-    store.update({"a": body("a")}, (), 2.0)
+    store.update_policies({"a": body("a")}, (), 0.0)
+    store.update_policies({}, ("a",), 1.0)
+    store.update_policies({"a": body("a")}, (), 2.0)
     store.expire(1000.0)
 
     assert store.get("a") is not None
@@ -45,7 +45,7 @@ def test_nothing_of_a_refused_update_is_applied() -> None:
     bad.request.remove_headers.append("host")
 
     with pytest.raises(PolicyError) as refused:
-        store.update({"a": body("a"), "b": b"\xff", "c": bad.SerializeToString(), "d": body("other")}, (), 0.0)
+        store.update_policies({"a": body("a"), "b": b"\xff", "c": bad.SerializeToString(), "d": body("other")}, (), 0.0)
 
     assert store.get("a") is None
     for expected in ("b: no ProcessingPolicy", "c: request.headers.remove.host", "d: it calls itself 'other'"):

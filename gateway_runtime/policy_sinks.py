@@ -1,23 +1,44 @@
-"""What xDS brings -> the policy store; a fault becomes the NACK's reason."""
+"""What xDS brings to a service that enforces policies -> its store; a fault becomes the NACK's reason."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf.message import DecodeError
 
-from ext_authz.policies import PolicyStore
+from gateway_runtime.delta import Rejected
 from gateway_runtime.telemetry import logger
-from gateway_runtime.xds_client import Rejected
 from policy.errors import PolicyError
 
 SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-POLICY_TYPE = "type.googleapis.com/meetinity.gateway.policy.v1.AuthzPolicy"
+
+
+class Secrets(Protocol):
+    """What keeps generic secrets by name."""
+
+    def update_secrets(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None: ...
+
+
+class Policies(Protocol):
+    """The policies in force."""
+
+    def __len__(self) -> int: ...
+
+    def update_policies(self, changed: Mapping[str, bytes], removed: Collection[str], now_s: float) -> None:
+        """
+        Args:
+            changed: serialised messages by name.
+            now_s: of a clock that never goes back.
+
+        Raises:
+            PolicyError: every policy that does not compile, with the reason; nothing was changed.
+        """
 
 
 class SecretSink:
     """Generic secrets; TLS material is none of ours."""
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: Secrets) -> None:
         self._store = store
 
     def apply(self, changed: Mapping[str, bytes], removed: Collection[str]) -> None:
@@ -35,7 +56,7 @@ class SecretSink:
 
 class PolicySink:
     def __init__(
-        self, store: PolicyStore, monotonic_s: Callable[[], float], on_change: Callable[[], None] = lambda: None
+        self, store: Policies, monotonic_s: Callable[[], float], on_change: Callable[[], None] = lambda: None
     ) -> None:
         """
         Args:
