@@ -53,7 +53,7 @@ class Watched:
 
     async def promoted(self) -> None:
         """The replica has become the primary."""
-        await eventually(lambda: b"role:master" in self.replica.command("INFO", "replication"))
+        await eventually(lambda: _says(self.replica, b"role:master", "INFO", "replication"))
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def sentinel_running(binary: str, folder: Path) -> AsyncIterator[Watched]:
         )
         watcher = RedisServer(binary, folders[2], port=port)
         try:
-            await eventually(lambda: _answers(watcher, b"num-slaves\r\n$1\r\n1"))
+            await eventually(lambda: _says(watcher, b"num-slaves\r\n$1\r\n1", "SENTINEL", "MASTER", "main"))
             yield Watched(primary, replica, f"redis+sentinel://127.0.0.1:{port}/main")
         finally:
             sentinel.kill()
@@ -91,8 +91,9 @@ def _sentinel_configuration(primary: int, folder: Path) -> Path:
     return path
 
 
-def _answers(server: RedisServer, wanted: bytes) -> bool:
+def _says(server: RedisServer, wanted: bytes, *command: str) -> bool:
+    """Not while it starts, nor while Sentinel, which promotes it, closes its connections."""
     try:
-        return wanted in server.command("SENTINEL", "MASTER", "main")
+        return wanted in server.command(*command)
     except OSError:
         return False
