@@ -1,5 +1,6 @@
 """The process's flags: those of every callout, and what credentials and limits need."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Settings(CalloutSettings):
     """How long requests wait for a Redis that holds limits."""
     jwks_allow_http: bool
     jwks_allow_private: bool
+    jwks_cooldown_s: float
+    """Between two fetches of a key set, however many tokens name unknown keys."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -39,6 +42,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         store_timeout_s=flags.store_timeout,
         jwks_allow_http=flags.jwks_allow_http,
         jwks_allow_private=flags.jwks_allow_private,
+        jwks_cooldown_s=flags.jwks_cooldown,
     )
 
 
@@ -49,6 +53,7 @@ def worker_arguments(settings: Settings) -> list[list[str]]:
         *("--limiter-keys", str(settings.limiter_keys), "--token-cache", str(settings.token_cache)),
         "--jwks-allow-http" if settings.jwks_allow_http else "--no-jwks-allow-http",
         "--jwks-allow-private" if settings.jwks_allow_private else "--no-jwks-allow-private",
+        *("--jwks-cooldown", str(settings.jwks_cooldown_s)),
     ]
     return callout_flags.worker_arguments(settings, own)
 
@@ -61,4 +66,13 @@ def _flags(environment: Mapping[str, str]) -> CalloutFlags:
     flags.add("--store-timeout", "0.05", "seconds that requests wait for Redis", float)
     flags.add_switch("--jwks-allow-http", "fetch key sets over plain http too")
     flags.add_switch("--jwks-allow-private", "fetch key sets from private addresses too")
+    flags.add("--jwks-cooldown", "30", "seconds between two fetches of a key set, at least", _cooldown_s)
     return flags
+
+
+def _cooldown_s(text: str) -> float:
+    """Callers choose the `kid`s of their tokens, so it can be shortened and not turned off."""
+    seconds = float(text)
+    if not 1 <= seconds <= 3600:
+        raise ArgumentTypeError("it has to be between 1 and 3600 seconds")
+    return seconds

@@ -37,7 +37,9 @@ class Sources:
             )
 
         self._policies = policies
-        self.keys = KeyFetcher(FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private))
+        self.keys = KeyFetcher(
+            FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private), cooldown_s=settings.jwks_cooldown_s
+        )
         self.limiter = MemoryStore(settings.limiter_keys)
         self.stores = SharedStores(open_store)
         self.nonces = SharedNonces(lambda address: RedisNonces(RedisSets(address.url), address.prefix, time.time))

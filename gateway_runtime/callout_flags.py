@@ -5,7 +5,7 @@ Each flag is a GATEWAY_* variable too, and the flag wins.
 
 import argparse
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class CalloutFlags:
         )
         self._add_common()
 
-    def add(self, name: str, default: str, text: str, kind: type = str) -> None:
+    def add(self, name: str, default: str, text: str, kind: Callable[[str], Any] = str) -> None:
         """`--store-timeout` of ext_authz is GATEWAY_AUTHZ_STORE_TIMEOUT too."""
         self._add(name, self._variable(name), default, text, type=kind)
 

@@ -22,6 +22,9 @@ from tests.unit.ext_authz.fixtures import jwk, jwks, rsa_key
 
 CLIENT_SECRET = "the secret of billing, 32 bytes or more"
 
+COOLDOWN_S = 1
+"""Between two fetches of the issuer's keys."""
+
 CONFIG = """
 version: 1
 name: authz
@@ -188,9 +191,9 @@ class AuthzStack:
 def authz_stack(folder: Path, change: Callable[[str], str] = lambda text: text) -> Iterator[AuthzStack]:
     """Run the gateway of CONFIG until the block ends."""
     with issuer() as served, echo(1) as service:
-        allowed = {"GATEWAY_AUTHZ_JWKS_ALLOW_HTTP": "1", "GATEWAY_AUTHZ_JWKS_ALLOW_PRIVATE": "1"}
+        fetching = {"ALLOW_HTTP": "1", "ALLOW_PRIVATE": "1", "COOLDOWN": str(COOLDOWN_S)}
         made = Stack.make(folder)
-        stack = Stack(made.folder, made.port, allowed)
+        stack = Stack(made.folder, made.port, {f"GATEWAY_AUTHZ_JWKS_{name}": value for name, value in fetching.items()})
         proxied = free_port()
         numbers = {"public": stack.port, "proxied": proxied, "echo": service.ports[0], "issuer": served.port}
         stack.config.write_text(change(CONFIG.format(secret=CLIENT_SECRET, **numbers)))

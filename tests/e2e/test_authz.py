@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 
 import aiohttp
@@ -12,7 +13,8 @@ import grpc
 import httpx
 import pytest
 
-from tests.e2e.authz_stack import AuthzStack, authz_stack
+from tests.e2e.authz_stack import COOLDOWN_S, AuthzStack, authz_stack
+from tests.e2e.h2_client import tunnel, websocket_headers
 from tests.e2e.load import load
 from tests.e2e.waiting import until
 
@@ -249,6 +251,53 @@ async def test_websocket_upgrades_need_the_credential(gateway: AuthzStack) -> No
     assert (401, "echo hello") == (refused.value.status, answer)
 
 
+def test_websockets_over_http2_need_the_credential(gateway: AuthzStack) -> None:
+    """Extended CONNECT (RFC 8441) is judged like any request: 401 without a token, and the service hears nothing."""
+    hello = b"\x81\x85\0\0\0\0hello"  # a text frame, masked with zeros
+    before = len(gateway.echo.requests)
+    for headers in ([], [("authorization", "Bearer x")], [("x-user-id", "root")]):
+        with tunnel(gateway.stack.port, websocket_headers("/users/socket", *headers)) as refused:
+            assert 401 == refused.status
+    assert before == len(gateway.echo.requests)
+
+    token = ("authorization", gateway.bearer()["authorization"])
+    with tunnel(gateway.stack.port, websocket_headers("/users/socket", token)) as passed:
+        assert (200, b"\x81\x0aecho hello") == (passed.status, passed.says(hello))
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol", "expected"),
+    [
+        ("/open/socket", "websocket", {200}),
+        ("/admin/socket", "websocket", {403}),
+        ("//admin/socket", "websocket", {403}),
+        ("/open/../admin/socket", "websocket", {403}),
+        ("/open%2f..%2fadmin", "websocket", {400}),
+        ("*", "websocket", {400, 404, None}),
+        ("127.0.0.1:22", "websocket", {400, 404, None}),
+        ("/open", "connect-udp", {400, 403, 404, None}),
+        ("/open", "", {400, 403, 404, None}),
+    ],
+)
+def test_extended_connect_goes_by_its_path(
+    gateway: AuthzStack, path: str, protocol: str, expected: set[int | None]
+) -> None:
+    """The rules are those of `:path`, as the service would see it; what is no WebSocket leads nowhere."""
+    token = ("authorization", gateway.bearer()["authorization"])
+    before = len(gateway.echo.requests)
+    with tunnel(gateway.stack.port, websocket_headers(path, token, protocol=protocol)) as told:
+        assert told.status in expected
+    assert (200 in expected) is (len(gateway.echo.requests) > before)
+
+
+def test_plain_connect_over_http2_is_refused(gateway: AuthzStack) -> None:
+    """CONNECT with an authority alone opens no tunnel, with a token neither."""
+    token = ("authorization", gateway.bearer()["authorization"])
+    for authority in ("127.0.0.1:22", f"127.0.0.1:{gateway.echo.ports[0]}"):
+        with tunnel(gateway.stack.port, [(":method", "CONNECT"), (":authority", authority), token]) as told:
+            assert told.status in {400, 403, 404, None}
+
+
 @pytest.mark.parametrize(
     ("forwarded_for", "expected"),
     [
@@ -334,12 +383,21 @@ def test_keys_of_an_issuer_rotate(gateway: AuthzStack) -> None:
         return gateway.status(path, {"authorization": f"Bearer {issuer.token(kid)}"})
 
     until(lambda: [status("/remote", "one"), status("/found", "one")] == [200, 200], "the keys are there")
+    begun_s, before = time.monotonic(), issuer.fetches
     assert 401 == status("/remote", "two")
     issuer.kids = ("one", "two")
-    with load(f"{gateway.url}/remote", headers={"authorization": f"Bearer {issuer.token('one')}"}, clients=1) as tally:
-        until(lambda: status("/remote", "two") == 200, "the new key is known", 45)
+    old = issuer.token("one")
+    with load(f"{gateway.url}/remote", headers={"authorization": f"Bearer {old}"}, clients=1) as tally:
+        until(lambda: status("/remote", "two") == 200, "the new key is known")
+        tally.until_more(5)
+    issuer.kids = ("two",)
+    assert 401 == status("/remote", "three")
+    until(lambda: gateway.status("/remote", {"authorization": f"Bearer {old}"}) == 401, "the old one has ended")
+    fetches = issuer.fetches - before
+
     assert {} == tally.failures
-    assert 10 > issuer.fetches
+    assert 200 == status("/remote", "two")
+    assert 2 <= fetches <= (time.monotonic() - begun_s) / COOLDOWN_S + 1
 
 
 def test_a_stopped_ext_authz(gateway: AuthzStack) -> None:

@@ -46,6 +46,10 @@ def test_addresses_of_workers(arguments: list[str], addresses: tuple[str, ...]) 
         ["--workers", "2", "--ports", "1"],
         ["--address", "x", "--workers", "2"],
         ["--log-level", "x"],
+        ["--jwks-cooldown", "0"],
+        ["--jwks-cooldown", "-1"],
+        ["--jwks-cooldown", "nan"],
+        ["--jwks-cooldown", "x"],
     ],
 )
 def test_nonsense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,9 +63,10 @@ def test_nonsense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> N
 
 def test_worker_arguments() -> None:
     """What a parent passes on, a worker reads back; the limits are divided among all workers."""
-    parent = parse(["--workers", "2", "--address", "unix:/run/a.sock", "--gateway", "g", "--node-id", "n"], {})
+    arguments = ["--workers", "2", "--address", "unix:/run/a.sock", "--gateway", "g", "--node-id", "n"]
+    parent = parse(arguments, {"GATEWAY_AUTHZ_JWKS_COOLDOWN": "2.5"})
     workers = [parse(arguments, {"GATEWAY_AUTHZ_WORKERS": "9"}) for arguments in worker_arguments(parent)]
 
     assert [worker.addresses for worker in workers] == [("unix:/run/a-0.sock",), ("unix:/run/a-1.sock",)]
     assert [worker.node_id for worker in workers] == ["n-0", "n-1"]
-    assert {(worker.gateway, worker.share) for worker in workers} == {("g", 2)}
+    assert {(worker.gateway, worker.share, worker.jwks_cooldown_s) for worker in workers} == {("g", 2, 2.5)}
