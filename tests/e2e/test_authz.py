@@ -192,16 +192,29 @@ def test_no_path_leads_around_a_check(gateway: AuthzStack, path: str) -> None:
     assert all(each.startswith("/users/") and ".." not in each for each in reached)
 
 
+@pytest.mark.parametrize(
+    "path", ["/openx", "/open-x", "/open%78", "/opener/users", "/OPEN", "/users?/open", "/x?/open"]
+)
+def test_public_paths_are_whole_segments(gateway: AuthzStack, path: str) -> None:
+    """What only begins like a public path, or names one in its query, is not public."""
+    before = len(gateway.echo.requests)
+
+    assert gateway.status(path) in (401, 404)
+    assert before == len(gateway.echo.requests)
+
+
 def test_connect_is_refused(gateway: AuthzStack) -> None:
     """A CONNECT leads nowhere."""
     assert status_of(raw(gateway.stack.port, "CONNECT 127.0.0.1:22 HTTP/1.1")) in (400, 403, 404, 405)
 
 
 def test_methods_cannot_be_overridden(gateway: AuthzStack) -> None:
-    """X-HTTP-Method-Override changes nothing."""
-    headers = {"x-http-method-override": "OPTIONS", "origin": "https://app.example"}
+    """X-HTTP-Method-Override changes nothing, and `options` is no OPTIONS."""
+    preflight = {"origin": "https://app.example", "access-control-request-method": "GET"}
+    lines = [f"{name}: {value}" for name, value in preflight.items()]
 
-    assert 401 == gateway.status("/users", headers | {"access-control-request-method": "GET"})
+    assert 401 == gateway.status("/users", preflight | {"x-http-method-override": "OPTIONS"})
+    assert status_of(raw(gateway.stack.port, "options /users HTTP/1.1", *lines)) in (400, 401)
 
 
 def call(gateway: AuthzStack, method: str, **metadata: str) -> tuple[grpc.StatusCode, dict[str, str]]:
@@ -310,13 +323,16 @@ def test_plain_connect_over_http2_is_refused(gateway: AuthzStack) -> None:
         ("198.51.100.7:4444", 403),
         ("unknown", 403),
         ("", 403),
+        ("203.0.113.9\n198.51.100.7", 200),
+        ("198.51.100.7\n203.0.113.9", 403),
     ],
 )
 def test_ip_rules_behind_a_proxy(gateway: AuthzStack, forwarded_for: str, expected: int) -> None:
-    """The last address counts, deny wins, and what is no address is the proxy's own, which is not in the list."""
+    """The last address of the last line counts, deny wins; what is no address is the proxy's own, and not listed."""
     url = f"http://127.0.0.1:{gateway.proxied_port}/office"
+    lines = [("x-forwarded-for", line) for line in forwarded_for.split("\n")]
 
-    assert expected == httpx.get(url, headers={"x-forwarded-for": forwarded_for}).status_code
+    assert expected == httpx.get(url, headers=lines).status_code
 
 
 @pytest.mark.parametrize(

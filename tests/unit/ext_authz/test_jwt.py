@@ -141,6 +141,32 @@ def test_key_for_something_else(members: dict[str, object]) -> None:
     assert judge.reason(check_request(bearer(token(rsa_key(), "RS256", kid="k")))) == "unknown_key"
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "kid"),
+    [
+        ("RS256", "p-256"),
+        ("PS256", "ed25519"),
+        ("ES256", "rsa"),
+        ("ES256", "p-384"),
+        ("ES384", "p-256"),
+        ("EdDSA", "p-256"),
+        ("HS256", "rsa"),
+    ],
+)
+def test_key_of_another_type(algorithm: str, kid: str) -> None:
+    """A key serves the algorithms of its own type and curve, whatever its provider lists and the token names."""
+    keys = {"rsa": rsa_key(), "p-256": ec_key(), "p-384": ec_key("P-384"), "ed25519": ed_key()}
+    algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "HS256"]
+    secrets = {"set": jwks(*(jwk(key, name) for name, key in keys.items()))}
+    judge = Gate(authz_policy(authentication=any_of(jwt_method(algorithms=algorithms, jwks="set"))), secrets)
+    own = {"RS256": "rsa", "PS256": "rsa", "ES256": "p-256", "ES384": "p-384", "EdDSA": "ed25519"}
+    signer = keys[own[algorithm]] if algorithm in own else SECRET
+
+    assert judge.reason(check_request(bearer(token(signer, algorithm, kid=kid)))) == "unknown_key"
+    if algorithm in own:
+        assert judge.reason(check_request(bearer(token(signer, algorithm, kid=own[algorithm])))) == "ok"
+
+
 @pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c"])
 def test_keys_brought_along(name: str) -> None:
     """Keys, and addresses of keys, that a token brings itself are not looked at."""
