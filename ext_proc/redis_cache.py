@@ -152,7 +152,8 @@ class RedisCache:
             answer.set(Fetched(Lease.NONE, selecting=selecting))
             return
         # The origin is not asked before this: whatever is in the log by now was purged before the fill began.
-        fetched = _fetched(holder, left_ms, token, epoch or b"", self._purges.known)
+        asked = Fetched(Lease.NONE, epoch=epoch or b"", position=self._purges.known, read_to=self._follower.read_to)
+        fetched = _fetched(asked, holder, left_ms, token)
         if fetched.lease is Lease.OWNED:
             self._leases[token] = self._keys.of_place(place)[2]
         if octets is None:
@@ -318,20 +319,15 @@ def _decoded(octets: bytes) -> tuple[Entry, Position] | None:
         return None
 
 
-def _fetched(holder: bytes, left_ms: int, token: str, epoch: bytes, position: Position) -> Fetched:
+def _fetched(asked: Fetched, holder: bytes, left_ms: int, token: str) -> Fetched:
+    """With whose lease it is, as the script says."""
     if holder == b"o":
-        return Fetched(Lease.OWNED, token=token, epoch=epoch, position=position)
+        return replace(asked, lease=Lease.OWNED, token=token)
     if holder == b"h":
-        return Fetched(Lease.HELD, epoch=epoch, position=position)
+        return replace(asked, lease=Lease.HELD)
     if holder.startswith(b"!"):
-        return Fetched(
-            Lease.UNCACHEABLE,
-            uncacheable_s=max(0, left_ms) / 1000,
-            failed=holder == b"!1",
-            epoch=epoch,
-            position=position,
-        )
-    return Fetched(Lease.NONE, epoch=epoch, position=position)
+        return replace(asked, lease=Lease.UNCACHEABLE, uncacheable_s=max(0, left_ms) / 1000, failed=holder == b"!1")
+    return asked
 
 
 def _ignore(_result: Any) -> None:

@@ -1,5 +1,7 @@
 """One request's business with the store that all replicas share: what it asked, what it was told, what it owes."""
 
+from dataclasses import replace
+
 from ext_proc.cache.cache import FetchResult
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.lookup import Found, Use
@@ -65,9 +67,23 @@ class FleetTurn:
         return max(0.0, now - self._asked_at)
 
     def put(
-        self, key: str, selecting: tuple[str, ...], entry: Entry, now: float, *, uncacheable_s: float, replaces: bool
+        self,
+        key: str,
+        selecting: tuple[str, ...],
+        entry: Entry,
+        now: float,
+        *,
+        uncacheable_s: float,
+        replaces: bool,
+        keeps_body: bool = False,
     ) -> None:
+        """
+        Args:
+            keeps_body: it is an older response that the origin said is still good.
+        """
         fetched = self._taken()
+        if keeps_body:
+            fetched = replace(fetched, position=min(fetched.position, fetched.read_to))
         if fetched.lease is Lease.DOWN or self._place is None:
             return
         place = Place(self._place.uri, self._place.primary, key, selecting)

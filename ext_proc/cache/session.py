@@ -359,14 +359,14 @@ class CacheSession:
         )
         kept = may_keep and not self._owed.is_spoiled
         if kept:
-            self._store(updated, self._cache.store.selecting(self._target.primary), now)
+            self._store(updated, self._cache.store.selecting(self._target.primary), now, keeps_body=True)
         else:
             self._cache.store.remove(self._found.key)
             self._owed.decline(now, _UNCACHEABLE_S)
         line = status.forwarded(self._route.cache_name, self._reason, status=304, stored=kept)
         return self._serve(updated, now, stale=True, line=line)
 
-    def _store(self, entry: Entry, vary: tuple[str, ...], now: float) -> None:
+    def _store(self, entry: Entry, vary: tuple[str, ...], now: float, *, keeps_body: bool = False) -> None:
         if self._owed.is_spoiled:
             self._owed.decline(now, 0.0)
             return
@@ -394,7 +394,9 @@ class CacheSession:
         if self._owed.fleet is not None:
             uncacheable_s = _UNCACHEABLE_S if asks_again else 0.0
             replaces = self._reason == "request"
-            self._owed.fleet.put(key, selecting, entry, now, uncacheable_s=uncacheable_s, replaces=replaces)
+            self._owed.fleet.put(
+                key, selecting, entry, now, uncacheable_s=uncacheable_s, replaces=replaces, keeps_body=keeps_body
+            )
         if asks_again:
             self._owed.decline(now, _UNCACHEABLE_S)
             return

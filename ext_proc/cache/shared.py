@@ -58,7 +58,9 @@ class Fetched:
     epoch: bytes = b""
     """Of the URI: changes when it is invalidated."""
     position: Position = (0, 0)
-    """How far the log of purges was read when this was asked."""
+    """How far the log of purges was known: what the origin says from now on is newer than all of it."""
+    read_to: Position = (0, 0)
+    """How far it was read: what is kept of an older response is only known not to be purged up to here."""
 
 
 NOTHING = Fetched(Lease.DOWN)

@@ -22,7 +22,7 @@ from tests.feature.ext_authz.harness import eventually
 from tests.unit.ext_proc.rules import NOW, stored
 from tests.unit.ext_proc.shared_fakes import FakeServer, FakeShared
 
-PATIENT = Tuning(timeout_s=5.0, probe_interval_s=0.02)
+PATIENT = Tuning(timeout_s=5.0, probe_interval_s=0.02, probe_timeout_s=20.0)
 """For tests of what Redis answers, not of when: the machine may be busy."""
 QUICK = Tuning(timeout_s=0.3, probe_interval_s=0.02, probe_timeout_s=0.5, lease_s=0.4)
 

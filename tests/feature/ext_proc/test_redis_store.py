@@ -5,13 +5,14 @@ import os
 
 import pytest
 
+from ext_proc.cache.fleet import FleetTurn
 from ext_proc.cache.shared import Lease
 from ext_proc.redis_calls import open_calls
 from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
 from tests.feature.ext_authz.harness import eventually
 from tests.feature.ext_proc.redis_harness import PATIENT, HeldCalls, fresh, place, running
 from tests.redis_servers import RedisServer
-from tests.unit.ext_proc.rules import stored
+from tests.unit.ext_proc.rules import NOW, stored
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis cache")]
 
@@ -63,6 +64,35 @@ async def test_what_is_fetched_after_a_purge_is_everybody_s(redis: RedisServer, 
         assert 1 == one.metric("freed_total") + other.metric("freed_total")
     assert [None, None] == [each.entry for each in before]
     assert [b"new"] * 4 == [each.entry and each.entry.body for each in (*at_once, *at_last)]
+
+
+async def test_what_was_purged_is_not_kept_by_a_304(redis: RedisServer) -> None:
+    """A process knows of a later purge, but has not read of this one: what it has of old is as old as what it read."""
+    prefix = f"{os.urandom(6).hex()}:"
+    calls, freeing = HeldCalls(open_calls(redis.url)), HeldCalls(open_calls(redis.url))
+    async with running(calls, prefix=prefix) as one, running(freeing, prefix=prefix) as other:
+        await one.fill(place(), fresh(b"old", cache_tag="t"))
+        await one.settle()
+        calls.hold("XREAD")
+        freeing.hold("SSCAN")
+        other.store.purge("purge-1", ByTag("t"))
+        await eventually(lambda: other.store._purges.is_settled)
+        one.store.purge("purge-2", ByTag("another"))
+        await one.settle()
+        turn, where = FleetTurn(one.store), place()
+        pending = turn.ask(where, NOW, lease=False)
+        await eventually(lambda: not pending.is_waiting)
+        known = turn.answered()
+        assert known.entry is not None
+        turn.put(
+            where.key, (), known.entry, NOW, uncacheable_s=0, replaces=False, keeps_body=True
+        )  # the origin has said 304
+        await one.settle()
+        calls.release()
+        await eventually(lambda: one.store._purges.is_settled)
+
+        assert [None, None] == [(await each.fetch(where)).entry for each in (one, other)]
+    assert known.read_to < known.position
 
 
 async def test_a_purge_frees_the_room(redis: RedisServer) -> None:

@@ -126,7 +126,7 @@ class FakeShared:
             return Fetched(Lease.NONE, selecting=names)
         octets = server.entries.get(place.key)
         epoch = str(server.epochs.get(place.uri, 0)).encode()
-        fetched = Fetched(Lease.NONE, epoch=epoch, position=position)
+        fetched = Fetched(Lease.NONE, epoch=epoch, position=position, read_to=position)
         if octets is not None:
             entry, begun = decoded(octets)
             if self.bans.covers(place.uri, entry.tags, begun):
