@@ -17,6 +17,15 @@ def test_named_tests_exist() -> None:
     assert set() == named - defined
 
 
+def test_every_line_has_a_test() -> None:
+    """No attack is listed without a test that shows what comes of it."""
+    tables = AUDIT.read_text().partition("# What ext_authz withstands")[2]
+    rows = [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith("| attack")]
+
+    assert 60 < len(rows)
+    assert [] == [row for row in rows if "`test_" not in row.rstrip("| ").rpartition("|")[2]]
+
+
 def test_named_targets_exist() -> None:
     """The check-list before a release runs what there is."""
     named = set(re.findall(r"`make ([a-z-]+)", AUDIT.read_text()))

@@ -167,6 +167,19 @@ LIMITS = {
         "{rate: 5/second, key: [], cost: 6}",
         "cost: a cost of 6 never fits into a burst of 5 (cost at most burst)",
     ),
+    "no_cost": ("{rate: 5/second, key: [], cost: 0}", "cost: 0 is too small (at least 1)"),
+    "negative_cost": ("{rate: 5/second, key: [], cost: -1}", "cost: -1 is too small (at least 1)"),
+    "negative_burst": ("{rate: 5/second, key: [], burst: -1}", "burst: -1 is too small (at least 1)"),
+    "negative_rate": (
+        "{rate: -5/second, key: []}",
+        "rate: '-5/second' is not a rate (a number per second, minute, hour or day: 10/minute)",
+    ),
+    "endless_rate": (
+        f"{{rate: {2**64}/second, key: []}}",
+        f"rate: '{2**64}/second' is not a rate (a number per second, minute, hour or day: 10/minute)",
+    ),
+    "endless_burst": (f"{{rate: 5/second, key: [], burst: {2**64}}}", f"burst: '{2**64}' is not a whole number"),
+    "endless_cost": (f"{{rate: 5/second, key: [], cost: {2**64}}}", f"cost: '{2**64}' is not a whole number"),
     "rate_by_attribute": (
         "{rate: 5/second, key: [api_key], by: {attribute: tier, gold: much}}",
         "by.gold: 'much' is not a rate (a number per second, minute, hour or day: 10/minute)",
