@@ -8,6 +8,7 @@ import aiohttp
 import grpc
 import pytest
 
+from ext_authz.limiter.charges import Charge
 from ext_authz.redis_store import Tuning
 from protos.gateway.policy.v1 import authz_pb2
 from tests.feature.ext_authz.harness import CHECK, Process, control_plane, ext_authz, snapshot
@@ -93,6 +94,21 @@ async def test_batches(redis: RedisServer) -> None:
         assert 1 == alone
         assert 128 * 20 + 1 == store.checks
         assert store.checks / store.calls >= 8
+
+
+async def test_answers_of_a_batch_are_told_apart(redis: RedisServer) -> None:
+    """Requests of different numbers of limits travel together, and each gets its own verdict."""
+
+    def wanted(number: int) -> list[Charge]:
+        charges = [charge(9, 3600, name=f"{number}-{each}", key=f"u{number}") for each in range(number % 4 + 1)]
+        return [*charges, charge(0, 1, name=f"{number}-none", key=f"u{number}")] if number % 5 == 0 else charges
+
+    async with running(redis.url, prefix="apart:") as store:
+        verdicts = await asyncio.gather(*(asked(store, *wanted(number)) for number in range(60)))
+
+        assert store.checks / store.calls >= 8
+    told = [(each.admitted, each.standing.limit.name) for each in verdicts if each.standing is not None]
+    assert told == [(False, f"{number}-none") if number % 5 == 0 else (True, f"{number}-0") for number in range(60)]
 
 
 async def test_known_refusals_need_no_round_trip(redis: RedisServer) -> None:

@@ -142,6 +142,17 @@ def test_the_breaker() -> None:
     assert (True, 2) == (breaker.is_open, breaker.opened)
 
 
+def test_requests_of_one_call() -> None:
+    """What several requests ask is what each of them asks, one after the other."""
+    one, other = charge(60, 60, name="one"), charge(5, 60, name="other", cost=2)
+    requests = [[one], [one, other], [other]]
+    alone = [part("p:", each) for each in requests]
+    together = part("p:", *requests)
+
+    assert tuple(key for each in alone for key in each.keys) == together.keys
+    assert b"".join(each.entries for each in alone) == together.entries
+
+
 def test_entries() -> None:
     """A request's last entry ends it, shadow limits say so, and numbers beyond a double's are cut."""
     large = charge(1, 86400, burst=2**63, name="large", shadow=True)
