@@ -1,4 +1,4 @@
-"""The report as one page: no script, nothing from elsewhere, dark and light, loaded again every 30 seconds."""
+"""The report as one page: no script, nothing from elsewhere, dark and light; loaded again every 30 s if asked to."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -8,8 +8,11 @@ from control_plane.analytics.report import Deprecated, Line, Report
 from control_plane.analytics.windows import WINDOWS
 
 _STYLE = (
-    ":root{color-scheme:light dark;--line:#d0d4da;--soft:#5b6470;--bar:#3a7bd5;--bad:#b3261e}"
-    "@media(prefers-color-scheme:dark){:root{--line:#3a4048;--soft:#a4adb8;--bar:#6ea8fe;--bad:#ff8a80}}"
+    ":root{color-scheme:light dark;--paper:#fff;--ink:#16181c;"
+    "--line:#d0d4da;--soft:#5b6470;--bar:#1f5fb8;--bad:#b3261e}"
+    "@media(prefers-color-scheme:dark){:root{--paper:#14161a;--ink:#e8eaed;"
+    "--line:#3a4048;--soft:#a4adb8;--bar:#6ea8fe;--bad:#ff8a80}}"
+    "html{background:var(--paper);color:var(--ink)}a{color:var(--bar)}"
     "body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:1.5rem;max-width:76rem}"
     "h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}"
     "nav{margin:.5rem 0 1rem}nav a,nav b{margin-right:1rem}.soft{color:var(--soft)}.bad{color:var(--bad)}"
@@ -23,15 +26,20 @@ _STYLE = (
 )
 
 
-def page(made: Report) -> str:
-    """The whole document."""
+def page(made: Report, *, reloads: bool = False) -> str:
+    """The whole document.
+
+    Args:
+        reloads: it loads itself again, which takes away from readers what they are reading: only who asks gets it.
+    """
     total = made.total
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="30">',
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta http-equiv="refresh" content="30">' if reloads else "",
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f"<title>Usage, {escape(made.window)}</title><style>{_STYLE}</style></head><body><main>",
         f"<h1>Usage{f' of {escape(made.gateway)}' if made.gateway else ''}</h1>",
-        *_navigation(made),
+        *_navigation(made, reloads),
         f'<p class="soft">{escape(made.since)} to {escape(made.until)}</p>',
         *_figures(made),
     ]
@@ -48,18 +56,21 @@ def page(made: Report) -> str:
     return "".join(parts)
 
 
-def _navigation(made: Report) -> Iterator[str]:
+def _navigation(made: Report, reloads: bool) -> Iterator[str]:
     yield '<nav aria-label="Window">'
     for name in WINDOWS:
-        query = _query(name, made.gateway)
+        query = _query(name, made.gateway, reloads)
         current = name == made.window
         yield f'<b aria-current="page">{name}</b>' if current else f'<a href="/?{query}">{name}</a>'
     query = _query(made.window, made.gateway)
-    yield f'<a href="/api/usage?{query}">JSON</a><a href="/api/usage.csv?{query}">CSV</a></nav>'
+    yield f'<a href="/api/usage?{query}">JSON</a><a href="/api/usage.csv?{query}">CSV</a>'
+    switched = "stop loading it again" if reloads else "load it again every 30 s"
+    yield f'<a href="/?{_query(made.window, made.gateway, not reloads)}">{switched}</a></nav>'
 
 
-def _query(window: str, gateway: str) -> str:
-    return escape(urlencode({"window": window} | ({"gateway": gateway} if gateway else {})))
+def _query(window: str, gateway: str, reloads: bool = False) -> str:
+    more = ({"gateway": gateway} if gateway else {}) | ({"reload": "30"} if reloads else {})
+    return escape(urlencode({"window": window} | more))
 
 
 def _figures(made: Report) -> Iterator[str]:
@@ -90,12 +101,17 @@ def _table(title: str, what: str, lines: Sequence[Line], *, with_latency: bool =
         "bytes",
         *(("p50 ms", "p95 ms", "p99 ms") if with_latency else ()),
     ]
-    yield f'<div class="wide"><table><caption>{title}</caption><thead><tr>'
+    yield f"{_region(title)}<table><caption>{title}</caption><thead><tr>"
     yield "".join(f'<th scope="col">{head}</th>' for head in heads)
     yield "</tr></thead><tbody>"
     for line in lines:
         yield f'<tr><th scope="row">{escape(line.name)}</th>{"".join(_cells(line, with_latency))}</tr>'
     yield "</tbody></table></div>"
+
+
+def _region(label: str) -> str:
+    """The beginning of a part that scrolls sideways, also by keyboard."""
+    return f'<div class="wide" role="region" aria-label="{escape(label)}" tabindex="0">'
 
 
 def _cells(line: Line, with_latency: bool) -> Iterator[str]:
@@ -119,7 +135,8 @@ def _deprecated(places: Iterable[Deprecated]) -> Iterator[str]:
         facts += [f"successor {place.successor}"] if place.successor else []
         facts.append(f"{place.requests:,} requests of {place.consumers:,} consumers, {place.share:.1%} of all")
         yield escape("; ".join(facts))
-        yield '</p><div class="wide"><table><caption>Last callers</caption><thead><tr>'
+        label = f"Last callers of {place.route}{version} ({place.gateway})"
+        yield f"</p>{_region(label)}<table><caption>Last callers</caption><thead><tr>"
         yield "".join(f'<th scope="col">{head}</th>' for head in ("consumer", "last call", "requests"))
         yield "</tr></thead><tbody>"
         for caller in place.last_callers:

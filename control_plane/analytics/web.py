@@ -29,7 +29,8 @@ def analytics_app(registry: CollectorRegistry, worker: Worker, *, token: str = "
     async def as_page(request: web.Request) -> web.Response:
         window, gateway, top = _wanted(request)
         made = await worker.report(window, gateway=gateway, top=top)
-        return web.Response(text=page(made), content_type="text/html", headers=PAGE_HEADERS)
+        text = page(made, reloads="reload" in request.query)
+        return web.Response(text=text, content_type="text/html", headers=PAGE_HEADERS)
 
     async def as_json(request: web.Request) -> web.Response:
         window, gateway, top = _wanted(request)

@@ -85,3 +85,13 @@ def test_a_window_ends_with_the_bucket_that_has_begun() -> None:
 
     assert 60 == len(range(window.first_bucket(NOW_S), bucket(NOW_S, 60) + 1, 60))
     assert expired_before(window, NOW_S) < window.first_bucket(NOW_S)
+
+
+def test_the_page_loads_itself_again_only_if_asked_to() -> None:
+    """Whoever reads slowly, or is read to, decides; the choice stays over windows."""
+    calm, lively = page(usage_report()), page(usage_report(), reloads=True)
+
+    assert (False, True) == ("http-equiv" in calm, 'http-equiv="refresh" content="30"' in lively)
+    assert 'href="/?window=24h&amp;gateway=edge&amp;reload=30">load it again every 30 s' in calm
+    assert 'href="/?window=1h&amp;gateway=edge&amp;reload=30">1h' in lively
+    assert 'href="/?window=24h&amp;gateway=edge">stop loading it again' in lively
