@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from ext_proc.cache.bans import Bans
+from ext_proc.cache.bans import START, Position
 from ext_proc.cache.codec import decoded, encoded
 from ext_proc.cache.entry import Entry
 from ext_proc.cache.shared import NOTHING, Fetched, Lease, Pending, Place
 from ext_proc.redis_follower import Memory
+from ext_proc.redis_purges import HeldPurges
 from policy.processing import StoreName
 from policy.purge import Purge
 
@@ -38,11 +39,12 @@ class FakeServer:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     """By key: the token of a lease, or "!0 30", "!1 30": nobody waits for so many seconds."""
-    purged: set[str] = field(default_factory=set)
+    purged: dict[str, int] = field(default_factory=dict)
+    """Where each purge stands in the log, by name."""
     epochs: dict[str, int] = field(default_factory=dict)
     uris: dict[str, set[str]] = field(default_factory=dict)
     clients: list["FakeShared"] = field(default_factory=list)
-    log: int = 0
+    log: list[tuple[str, Purge]] = field(default_factory=list)
 
     def client(self, memory: Callable[[], Memory]) -> "FakeShared":
         client = FakeShared(self, f"p{len(self.clients)}", memory)
@@ -72,22 +74,30 @@ class FakeShared:
         self.name = name
         self.is_up = True
         self.queue: deque[Callable[[], None]] = deque()
-        self.replies: deque[tuple[FakeAnswer, Fetched]] = deque()
+        self.replies: deque[Callable[[], None]] = deque()
         self.tokens = 0
-        self.seen = 0
-        self.bans = Bans()
+        self.read_to = 0
+        self.purges = HeldPurges(1000)
         self._memory = memory
         self._owed: list[Callable[[], None]] = []
         """Purges and invalidations, which are repeated until they are done."""
 
     def pump(self, most: int = 1_000_000) -> int:
-        """Let the store do what it was asked, and its answers arrive; how much that was."""
+        """Let the store do what it was asked, and its answers and its log arrive; how much that was."""
         done = 0
         while (self.queue or self.replies) and done < most:
             self.work(1)
             self.arrive(1)
             done += 1
+        self.read_log()
         return done
+
+    def read_log(self) -> None:
+        """What anybody has purged so far."""
+        for name, what in self.server.log[self.read_to :]:
+            self.read_to += 1
+            if self.purges.read(name, what, (self.read_to, 0)):
+                self._memory().forget_purged(what)
 
     def work(self, most: int) -> None:
         """The store does what it was asked; its answers are on their way."""
@@ -96,8 +106,7 @@ class FakeShared:
 
     def arrive(self, most: int) -> None:
         for _ in range(min(most, len(self.replies))):
-            answer, fetched = self.replies.popleft()
-            answer.set(fetched)
+            self.replies.popleft()()
 
     def break_down(self) -> None:
         """Nothing that is under way is answered, nor anything later."""
@@ -115,36 +124,48 @@ class FakeShared:
             return answer
         self.tokens += 1
         token = f"{self.name}:{self.tokens}" if lease else ""
-        position = (self.seen, 0)
-        self.queue.append(lambda: self.replies.append((answer, self._looked_up(place, token, is_exact, position, now))))
+        self.queue.append(lambda: self._answer(answer, place, *self._looked_up(place, token, is_exact, now)))
         return answer
 
-    def _looked_up(self, place: Place, token: str, is_exact: bool, position: tuple[int, int], now: float) -> Fetched:
+    def _answer(self, answer: FakeAnswer, place: Place, fetched: Fetched, begun: Position) -> None:
+        """What was purged meanwhile is not in it when it arrives."""
+
+        def arrive() -> None:
+            entry = fetched.entry
+            if entry is not None and self.purges.covers(place.uri, entry.tags, begun):
+                entry = None
+            answer.set(replace(fetched, entry=entry, position=self.purges.known, read_to=(self.read_to, 0)))
+
+        self.replies.append(arrive)
+
+    def _looked_up(self, place: Place, token: str, is_exact: bool, now: float) -> tuple[Fetched, Position]:
+        """And how far the log was known when the fill of its entry began."""
         server = self.server
         names = server.names.get(place.primary, ())
         if names and names != place.selecting and not is_exact:
-            return Fetched(Lease.NONE, selecting=names)
+            return Fetched(Lease.NONE, selecting=names), START
         octets = server.entries.get(place.key)
         epoch = str(server.epochs.get(place.uri, 0)).encode()
-        fetched = Fetched(Lease.NONE, epoch=epoch, position=position, read_to=position)
+        fetched, begun = Fetched(Lease.NONE, epoch=epoch), START
         if octets is not None:
             entry, begun = decoded(octets)
-            if self.bans.covers(place.uri, entry.tags, begun):
+            if self.purges.covers(place.uri, entry.tags, begun):
                 del server.entries[place.key]
             else:
                 fetched = replace(fetched, entry=entry)
                 if not token or (not entry.always_revalidate and entry.remaining(now) > 0):
-                    return fetched
+                    return fetched, begun
         if not token:
-            return fetched
+            return fetched, begun
         holder = server.holders.setdefault(place.key, token)
         if holder.startswith("!"):
-            return replace(
-                fetched, lease=Lease.UNCACHEABLE, failed=holder.startswith("!1"), uncacheable_s=float(holder[3:])
-            )
-        if holder != token:
-            return replace(fetched, lease=Lease.HELD)
-        return replace(fetched, lease=Lease.OWNED, token=token)
+            failed = holder.startswith("!1")
+            fetched = replace(fetched, lease=Lease.UNCACHEABLE, failed=failed, uncacheable_s=float(holder[3:]))
+        elif holder != token:
+            fetched = replace(fetched, lease=Lease.HELD)
+        else:
+            fetched = replace(fetched, lease=Lease.OWNED, token=token)
+        return fetched, begun
 
     def put(
         self, place: Place, entry: Entry, fetched: Fetched, *, uncacheable_s: float, replaces: bool, now: float
@@ -188,15 +209,14 @@ class FakeShared:
         self.queue.append(invalidate)
 
     def purge(self, name: str, what: Purge) -> None:
+        self.purges.hold(name, what)
+
         def ban() -> None:
-            if name in self.server.purged:
-                return
-            self.server.purged.add(name)
-            self.server.log += 1
-            for client in self.server.clients:
-                client.bans.add((self.server.log, 0), what)
-                client.seen = self.server.log
-                client._memory().forget_purged(what)
+            if name not in self.server.purged:
+                self.server.log.append((name, what))
+                self.server.purged[name] = len(self.server.log)
+            position = (self.server.purged[name], 0)
+            self.replies.append(lambda: self.purges.place(name, what, position, (self.read_to, 0)))
 
         self._owed.append(ban)
         self.queue.append(ban)

@@ -16,7 +16,7 @@ from ext_proc.cache.single_flight import Flights, Ticket
 from ext_proc.events import Action, BodyMode, Chunk, Forward, PassHeaders, RequestStart, ResponseStart, Serve, Wait
 from ext_proc.exchange import Exchange, route_of
 from policy.cache_key import cache_uri
-from policy.purge import ByPrefix, ByTag, Everything
+from policy.purge import ByPrefix, ByTag, ByUri, Everything, Purge
 from tests.unit.ext_proc.rules import NOW, processing, rules
 from tests.unit.ext_proc.shared_fakes import STORE, FakeAnswer, FakeServer, FakeShared, FakeStores
 from tests.unit.ext_proc.test_exchange import Counts
@@ -227,8 +227,8 @@ class Fleet(RuleBasedStateMachine):
     def service_changes(self) -> None:
         self.world.version += 1
 
-    @rule(what=st.sampled_from([ByTag("t"), ByPrefix("", "", "/a"), Everything()]))
-    def purge(self, what: ByTag | ByPrefix | Everything) -> None:
+    @rule(what=st.sampled_from([ByTag("t"), ByPrefix("", "", "/a"), ByUri(cache_uri("http", "h", "/a")), Everything()]))
+    def purge(self, what: Purge) -> None:
         """Every process is told; from then on nothing older is served by any of them."""
         self.purges += 1
         self.world.version += 1
@@ -427,6 +427,11 @@ class Purging(RuleBasedStateMachine):
         self.world.processes[number].shared.work(most)
 
     @rule(number=st.integers(0, 1))
+    def log_is_read(self, number: int) -> None:
+        self.world.processes[number].shared.read_log()
+        self.world.settle()
+
+    @rule(number=st.integers(0, 1))
     def answers_arrive(self, number: int) -> None:
         self.world.processes[number].shared.arrive(1)
         self.world.settle()
@@ -438,8 +443,8 @@ class Purging(RuleBasedStateMachine):
                 self.world.answer(client, "fresh")
                 return
 
-    @rule(what=st.sampled_from([ByTag("t"), ByPrefix("", "", "/a"), Everything()]))
-    def purge(self, what: ByTag | ByPrefix | Everything) -> None:
+    @rule(what=st.sampled_from([ByTag("t"), ByPrefix("", "", "/a"), ByUri(cache_uri("http", "h", "/a")), Everything()]))
+    def purge(self, what: Purge) -> None:
         self.purges += 1
         self.world.version += 1
         self.world.floor = self.world.version
