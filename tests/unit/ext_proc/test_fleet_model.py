@@ -6,6 +6,7 @@ one in Redis (tests/feature/ext_proc/test_shared_contract.py).
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -427,6 +428,10 @@ class Purging(RuleBasedStateMachine):
         self.world.processes[number].shared.work(most)
 
     @rule(number=st.integers(0, 1))
+    def all_is_done(self, number: int) -> None:
+        self.world.pump(self.world.processes[number])
+
+    @rule(number=st.integers(0, 1))
     def log_is_read(self, number: int) -> None:
         self.world.processes[number].shared.read_log()
         self.world.settle()
@@ -481,6 +486,37 @@ def test_a_fill_that_arrives_after_the_purge_it_began_before() -> None:
 
     assert late.is_upstream
     assert late.served is None
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_fill_between_two_purges(is_read: bool) -> None:
+    """It outlives the first one, whether anybody has read the log, and not the second one."""
+    world = World()
+    first, second = world.start(), world.start()
+    served: list[int | None] = []
+    for number in (1, 2):
+        world.version = world.floor = number
+        for process in (first, second):
+            process.cache.purge(f"purge-{number}", ByTag("t"))
+            process.shared.work(1)
+            process.shared.arrive(1)
+            if is_read:
+                process.shared.read_log()
+        filling = world.begin(first)
+        first.shared.work(1)
+        first.shared.arrive(1)
+        world.settle()
+        assert filling.is_upstream
+        world.answer(filling, "fresh")
+        first.shared.work(1)
+        asking = world.begin(second)
+        second.shared.work(1)
+        second.shared.arrive(1)
+        world.settle()
+        served.append(asking.served)
+
+    assert [1, 2] == served
+    assert 2 == world.asked
 
 
 def test_an_answer_that_a_purge_overtakes() -> None:
