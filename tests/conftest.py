@@ -24,8 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: twice as many as cores, since a test of processes mostly waits for them."""
-    return 2 * (os.cpu_count() or 1)
+    """`-n auto`: one more than cores, since a test of processes mostly waits for them."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
