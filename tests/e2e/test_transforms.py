@@ -433,12 +433,14 @@ def test_websockets_and_heads_pass_routes_that_transform_bodies(shop: Shop) -> N
 
 
 def test_nothing_passes_while_ext_proc_is_dead(shop: Shop) -> None:
-    """Unless a route says otherwise, one that redacts answers 503."""
+    """Unless a route says otherwise, one that redacts answers 503; who is not let in is told so as ever."""
     shop.service.answers({"password": "secret"})
     pid = shop.stack.kill("ext_proc")
+    nobody = shop.client.get("/users/7")
     answers = [shop.client.get(f"/redacted/dead{number}") for number in range(3)]
     shop.stack.until_restarted("ext_proc", pid)
     until(lambda: shop.client.get("/redacted/alive").status_code == 200, "it works again")
 
     assert not [each.text for each in answers if "secret" in each.text]
+    assert 401 == nobody.status_code
     assert {"password": "[redacted]"} == shop.client.get("/redacted/alive").json()
