@@ -20,6 +20,8 @@ _RESPONSE_START = frames.HEADER.pack(0, _RESPONSE_LENGTH, frames.HEADERS, frames
 _TRAILERS_START = frames.HEADER.pack(0, len(OK_TRAILERS), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0)[:5]
 _DATA_AFTER_LENGTH = bytes((frames.DATA, 0))
 _MESSAGE_PREFIX_BYTES = 5
+_AHEAD_BYTES = 256 * 1024
+"""What a stream may send in one turn of the loop, before the transport has seen any of it."""
 
 
 class Receiver(Protocol):
@@ -88,6 +90,11 @@ class Call:
         self.peer_closed = False
         self.is_open = True
 
+    @property
+    def is_ahead(self) -> bool:
+        """Much was sent that nobody has taken yet: the transport may have a word on the rest."""
+        return self._connection.is_ahead
+
     def invocation_metadata(self) -> Iterable[tuple[str, str]]:
         """The request's headers as gRPC's own context tells them."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers.items()]
@@ -147,6 +154,7 @@ class Connection:
         self._peer_max_frame = frames.DEFAULT_MAX_FRAME
         self._draining = False
         self._is_held = False
+        self._ahead = 0
         self._out: list[bytes] = [
             frames.settings(
                 {
@@ -161,12 +169,17 @@ class Connection:
     def open_calls(self) -> int:
         return len(self._calls)
 
+    @property
+    def is_ahead(self) -> bool:
+        return self._ahead > _AHEAD_BYTES
+
     def take(self) -> bytes:
         """What has to be sent now."""
         out = self._out
         if not out:
             return b""
         self._out = []
+        self._ahead = 0
         return out[0] if len(out) == 1 else b"".join(out)
 
     def receive(self, data: bytes) -> None:
@@ -272,6 +285,7 @@ class Connection:
                 return
             self._window -= size
             call.window -= size
+            self._ahead += size
             self._out.append(frames.frame(frames.DATA, 0, call.number, data[:size]))
             if size == len(data):
                 call.pending.pop(0)

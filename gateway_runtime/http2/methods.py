@@ -111,6 +111,8 @@ class Stream:
         """Send a message, and wait until the peer takes it: whoever reads slowly costs one message, not all of them."""
         call = self._call
         call.send(message)
+        if call.is_ahead:
+            await asyncio.sleep(0)  # it goes to the transport, which may ask for a pause
         while call.pending and call.is_open:
             self._writer = asyncio.get_running_loop().create_future()
             call.on_sent = self._sent

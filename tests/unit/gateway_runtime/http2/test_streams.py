@@ -75,6 +75,29 @@ async def test_a_reader_that_reads_on_gets_everything() -> None:
     assert 0 == peer.connection.open_calls
 
 
+async def test_a_transport_that_has_enough() -> None:
+    """However large the windows: it sees what is sent by and by, and what it does not take is not made."""
+    flood, taken = Flood(100), list[int]()
+    peer = Peer()
+
+    def write() -> None:
+        taken.append(len(peer.connection.take()))
+        peer.connection.hold()
+
+    def write_soon() -> None:
+        asyncio.get_running_loop().call_soon(write)
+
+    peer.connection = Connection({PATH: lambda call: Streaming(flood.write, call)}, None, write_soon)
+    peer.connection.receive(frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: 1 << 30}))
+    peer.connection.receive(frames.window_update(0, 1 << 30))
+    peer.connection.take()
+    peer.connection.receive(peer.headers() + data(message(b"go"), ends=False))
+    await settled()
+
+    assert 256 * 1024 < max(taken) < 300_000
+    assert flood.taken < 12
+
+
 async def test_a_connection_that_is_not_read() -> None:
     """Whatever its windows allow: nothing more is sent until it is read again."""
     flood = Flood(3)
