@@ -1,8 +1,10 @@
 """python -m control_plane as operators and supervisors see it."""
 
 import asyncio
+import re
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.certificates import Authority
 from tests.feature.xds.test_reconciler import FAULTY, GOOD
 from tests.ports import free_port, free_ports
 
@@ -69,6 +72,24 @@ async def test_it_serves_tells_how_it_is_and_ends_on_sigterm(tmp_path: Path) -> 
     assert "gateway_config_valid 1.0" in metrics
     assert '"name":"meetinity"' in status
     assert (tmp_path / "state" / "last-good.json").exists()
+
+
+async def test_it_tells_when_its_own_certificate_expires(tmp_path: Path) -> None:
+    """And the CA's, by which it believes its clients."""
+    config, first = tmp_path / "gateway.yaml", free_ports(2)
+    config.write_text(GOOD)
+    files = Authority(tmp_path).issue("server", days=30)
+    flags = ("--xds-ca", str(files.ca), "--xds-cert", str(files.certificate), "--xds-key", str(files.key))
+    async with control_plane(config, first, first + 1, *flags):
+        _, metrics = await get(first + 1, "/metrics")
+    found = {
+        part: round((float(value) - time.time()) / 86_400)
+        for part, value in re.findall(
+            r'^gateway_certificate_expiry_timestamp_seconds\{part="(\w+)",use="xds"\} (\S+)$', metrics, re.MULTILINE
+        )
+    }
+
+    assert {"certificate": 30, "ca": 1} == found
 
 
 async def test_a_faulty_file_at_the_first_start_is_told_and_exits_with_2(tmp_path: Path) -> None:
