@@ -34,10 +34,12 @@ FAULTY = GOOD.replace("service: users}", "service: absent}")
 class Setup:
     """A reconciler and what it works on."""
 
-    def __init__(self, directory: Path, *, callouts: Mapping[str, Endpoint] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, callouts: Mapping[str, Endpoint] | None = None, store: Store | None = None
+    ) -> None:
         self.path = directory / "gateway.yaml"
         self.registry = CollectorRegistry()
-        self.store = Store()
+        self.store = store or Store()
         self.last_good = LastGood(directory / "state")
         self.reconciler = Reconciler(
             path=str(self.path),
