@@ -1,35 +1,12 @@
-"""Protobuf's wire format, as far as CheckResponses need it: fields as bytes that can be prepared and joined.
+"""The parts of a CheckResponse as bytes that can be prepared and joined.
 
-A message is the concatenation of its fields (https://protobuf.dev/programming-guides/encoding/), so what is the same
-for every request of a policy or a token is encoded once. Tests compare each function with Envoy's generated classes.
+What is the same for every request of a policy or a token is encoded once. Tests compare each function with Envoy's
+generated classes.
 """
 
 from collections.abc import Iterable
 
-
-def varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def delimited(number: int, content: bytes) -> bytes:
-    """Field `number` (1 to 15) holding bytes, a string or a message."""
-    length = len(content)
-    if length < 0x80:
-        return bytes((number << 3 | 2, length)) + content
-    return bytes((number << 3 | 2,)) + varint(length) + content
-
-
-def integer(number: int, value: int) -> bytes:
-    """Field `number` (1 to 15) holding a non-negative integer or an enum."""
-    return bytes((number << 3,)) + varint(value)
-
+from policy.wire import delimited, integer, varint
 
 _OVERWRITE = integer(3, 2)
 """HeaderValueOption.append_action = OVERWRITE_IF_EXISTS_OR_ADD; unset, Envoy's version decides what happens."""

@@ -44,6 +44,7 @@ from ext_proc.events import (
 )
 from policy.claims import TOLD_CLAIM
 from policy.processing import HeaderChanges
+from policy.wire import delimited, tag, varint
 
 METADATA_NAMESPACE = "meetinity.ext_proc"
 _AUTHZ = "envoy.filters.http.ext_authz"
@@ -323,9 +324,9 @@ def _refuse(action: Refuse) -> bytes:
     if action.request_id:
         headers.append(("x-request-id", action.request_id))
     head = b"".join(_header_bytes(name, value) for name, value in headers)
-    body = length_delimited(3, orjson.dumps(problem))
+    body = delimited(3, orjson.dumps(problem))
     details = f"ext_proc_{action.name}".encode()
-    return _immediate(action.status, head, body + length_delimited(5, details), action.outcome)
+    return _immediate(action.status, head, body + delimited(5, details), action.outcome)
 
 
 def _serve(action: Serve) -> bytes:
@@ -347,7 +348,7 @@ def _serve(action: Serve) -> bytes:
     else:
         head = entry.memo = _constant_headers(entry)
         memo = None
-    rest = b"".join((_tag(3, len(entry.body)), entry.body, _DETAILS))
+    rest = b"".join((tag(3, len(entry.body)), entry.body, _DETAILS))
     message = _immediate(entry.status, head + _varying(action), rest, action.outcome)
     if memo is not None:
         # Only what is asked for again within the second is worth the memory.
@@ -386,7 +387,7 @@ def _partial(action: Serve, part: Part) -> bytes:
     head = _constant_headers(entry) + _header_bytes(
         "content-range", f"bytes {part.first}-{part.last}/{len(entry.body)}"
     )
-    body = length_delimited(3, entry.body[part.first : part.last + 1])
+    body = delimited(3, entry.body[part.first : part.last + 1])
     return _immediate(206, head + _varying(action), body + _DETAILS, action.outcome)
 
 
@@ -396,35 +397,15 @@ def _immediate(status: int, head: bytes, rest: bytes, outcome: Outcome | None) -
         head: `set_headers` of the header mutation.
         rest: fields 3 to 5 of the ImmediateResponse.
     """
-    content = b"".join((length_delimited(1, b"\x08" + _varint(status)), _tag(2, len(head)), head, rest))
-    return with_metadata(length_delimited(7, content), outcome)
+    content = b"".join((delimited(1, b"\x08" + varint(status)), tag(2, len(head)), head, rest))
+    return with_metadata(delimited(7, content), outcome)
 
 
 def _header_bytes(name: str, value: str) -> bytes:
     """HeaderMutation.set_headers { header { key, raw_value } }, keep_empty_value."""
-    header = length_delimited(1, name.encode("latin-1")) + length_delimited(3, value.encode("latin-1"))
-    return length_delimited(1, length_delimited(1, header) + b"\x20\x01")
+    header = delimited(1, name.encode("latin-1")) + delimited(3, value.encode("latin-1"))
+    return delimited(1, delimited(1, header) + b"\x20\x01")
 
 
-def length_delimited(number: int, content: bytes) -> bytes:
-    """One field of a message."""
-    return _tag(number, len(content)) + content
-
-
-def _tag(number: int, length: int) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    octets = bytearray()
-    while value >= 0x80:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
-
-
-_DETAILS = length_delimited(5, b"ext_proc_cache")
+_DETAILS = delimited(5, b"ext_proc_cache")
 """RESPONSE_CODE_DETAILS of what the store answered."""

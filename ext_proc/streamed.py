@@ -8,7 +8,8 @@ request's headers only, keeps our Content-Length (so HEAD needs no body), and pa
 from collections.abc import Iterator
 
 from ext_proc.events import Serve
-from ext_proc.messages import length_delimited, with_metadata
+from ext_proc.messages import with_metadata
+from policy.wire import delimited
 
 STREAMED_BYTES = 128 * 1024
 """Smaller bodies are one message."""
@@ -34,21 +35,19 @@ def pieces(action: Serve) -> Iterator[bytes]:
     fields += [("cache-status", action.cache_status), ("content-length", str(len(body)))]
     if part is not None:
         fields.append(("content-range", f"bytes {part.first}-{part.last}/{len(entry.body)}"))
-    headers = length_delimited(1, b"".join([_header(name, value) for name, value in fields]))
+    headers = delimited(1, b"".join([_header(name, value) for name, value in fields]))
     yield with_metadata(_message(1, headers + _END if action.is_head else headers), action.outcome)
     if action.is_head:
         return
     for start in range(0, len(body), _PIECE_BYTES):
-        piece = length_delimited(1, body[start : start + _PIECE_BYTES])
+        piece = delimited(1, body[start : start + _PIECE_BYTES])
         yield _message(2, piece + _LAST if start + _PIECE_BYTES >= len(body) else piece)
 
 
 def _message(number: int, content: bytes) -> bytes:
-    return length_delimited(_RESPONSE, length_delimited(number, content))
+    return delimited(_RESPONSE, delimited(number, content))
 
 
 def _header(name: str, value: str) -> bytes:
     """HeaderMap.headers { key, raw_value }."""
-    return length_delimited(
-        1, length_delimited(1, name.encode("latin-1")) + length_delimited(3, value.encode("latin-1"))
-    )
+    return delimited(1, delimited(1, name.encode("latin-1")) + delimited(3, value.encode("latin-1")))

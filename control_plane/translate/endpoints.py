@@ -14,6 +14,7 @@ from control_plane.endpoints import Endpoint, Endpoints, Health
 from control_plane.resource_types import NodeKind
 from control_plane.snapshot import ENVOYS, Resource
 from control_plane.translate.names import ANALYTICS_CLUSTER, ENVOYS_CLUSTER, EXT_AUTHZ_CLUSTER, EXT_PROC_CLUSTER
+from policy.wire import tag
 
 _MAX_PORT = 65_535
 _HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
@@ -72,21 +73,11 @@ def load_assignment_body(cluster: str, endpoints: Iterable[Endpoint]) -> bytes:
     templates = _Templates()
     for zone, found in sorted(by_zone.items()):
         locality = _locality(zone, found, templates)
-        parts += (_LOCALITY_TAG, _varint(len(locality)), locality)
+        parts += (tag(_LOCALITIES, len(locality)), locality)
     return b"".join(parts)
 
 
-_LOCALITY_TAG = bytes([endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER << 3 | 2])
-"""Of a field that says its length."""
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+_LOCALITIES = endpoint_pb2.ClusterLoadAssignment.ENDPOINTS_FIELD_NUMBER
 
 
 def _locality(zone: str, endpoints: list[Endpoint], templates: "_Templates") -> bytes:

@@ -18,6 +18,8 @@ from google.protobuf import descriptor_pool, json_format, message_factory, unkno
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
+from policy.wire import varint
+
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -53,9 +55,9 @@ class NewerField:
     def encoded(self, value: bool | Iterable[Message]) -> bytes:
         """The field as bytes, for MergeFromString into a message of the older definition."""
         if isinstance(value, bool):
-            return _varint(self.number << 3 | _VARINT) + _varint(value)
+            return varint(self.number << 3 | _VARINT) + varint(value)
         bodies = [message.SerializeToString(deterministic=True) for message in value]
-        return b"".join(_varint(self.number << 3 | _BYTES) + _varint(len(body)) + body for body in bodies)
+        return b"".join(varint(self.number << 3 | _BYTES) + varint(len(body)) + body for body in bodies)
 
 
 _COMPRESSOR = "envoy.extensions.filters.http.compressor.v3.Compressor."
@@ -285,13 +287,3 @@ def _parsed(full_name: str | None, body: bytes) -> Message:
 def _unknown(message: Message) -> typing.Any:
     """Its stub lacks iteration."""
     return unknown_fields.UnknownFieldSet(message)
-
-
-def _varint(value: int) -> bytes:
-    """Base-128, least significant group first."""
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)

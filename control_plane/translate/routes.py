@@ -14,7 +14,6 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.config.effective import EffectiveRoute
 from control_plane.config.model.listeners import ListenerRedirect
-from control_plane.encoding import length_delimited_head
 from control_plane.remembered import Remembered
 from control_plane.translate import names
 from control_plane.translate.actions import set_action
@@ -25,13 +24,14 @@ from control_plane.translate.matches import header_matchers, method_matcher, pat
 from control_plane.translate.names import CLIENT_IP_HEADER
 from control_plane.translate.retries import retries_by_method
 from control_plane.translate.scope import ListenerScope
+from policy.wire import delimited
 
 HEADERS_NEVER_SENT_UPSTREAM = (CLIENT_IP_HEADER, "x-envoy-external-address", "x-envoy-internal")
 """Removed by the router, after every filter: ours, and those that Envoy's connection manager adds."""
 _ENVOYS_MAX_DIRECT_RESPONSE_BYTES = 4096
-# Tags: field number << 3 | 2 (length-delimited), of messages in envoy/config/route/v3.
-_VIRTUAL_HOSTS = 2 << 3 | 2
-_ROUTES = 3 << 3 | 2
+# Numbers of fields, of messages in envoy/config/route/v3.
+_VIRTUAL_HOSTS = 2
+_ROUTES = 3
 
 
 KnownRoutes = Remembered[tuple[bytes, ...]]
@@ -59,7 +59,7 @@ def route_configuration(scope: ListenerScope, known: KnownRoutes | None = None) 
         configuration.max_direct_response_body_size_bytes.CopyFrom(UInt32Value(value=largest))
     hosts = _virtual_hosts(scope, known if known is not None else KnownRoutes())
     name = route_pb2.RouteConfiguration(name=scope.listener.name)
-    return _bytes(name) + b"".join(_framed(_VIRTUAL_HOSTS, host) for host in hosts) + _bytes(configuration)
+    return _bytes(name) + b"".join(delimited(_VIRTUAL_HOSTS, host) for host in hosts) + _bytes(configuration)
 
 
 def _virtual_hosts(scope: ListenerScope, known: KnownRoutes) -> Iterator[bytes]:
@@ -80,13 +80,9 @@ def _framed_routes(scope: ListenerScope, route: EffectiveRoute, known: KnownRout
     key = (listener, route.name, scope.policies_of(route), scope.has_signed_routes, traits)
 
     def make() -> tuple[bytes, ...]:
-        return tuple(_framed(_ROUTES, _bytes(message)) for message in _translated(scope, route))
+        return tuple(delimited(_ROUTES, _bytes(message)) for message in _translated(scope, route))
 
     return known.of(key, (route,), make)
-
-
-def _framed(tag: int, body: bytes) -> bytes:
-    return length_delimited_head(tag, len(body)) + body
 
 
 def _bytes(message: Message) -> bytes:

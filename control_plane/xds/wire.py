@@ -10,17 +10,17 @@ from functools import lru_cache
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 
-from control_plane.encoding import length_delimited_head as _head
 from control_plane.snapshot import Resource
+from policy.wire import delimited, tag
 
-# Tags: field number << 3 | 2 (length-delimited), of messages in envoy/service/discovery/v3/discovery.proto.
-_VERSION_INFO = 0x0A
-_RESOURCES = 0x12
-_TYPE_URL = 0x22
-_NONCE = 0x2A
-_REMOVED_RESOURCES = 0x32
-_RESOURCE_VERSION, _RESOURCE_ANY, _RESOURCE_NAME = 0x0A, 0x12, 0x1A
-_ANY_TYPE_URL, _ANY_VALUE = 0x0A, 0x12
+# Numbers of fields, of messages in envoy/service/discovery/v3/discovery.proto.
+_VERSION_INFO = 1
+_RESOURCES = 2
+_TYPE_URL = 4
+_NONCE = 5
+_REMOVED_RESOURCES = 6
+_RESOURCE_VERSION, _RESOURCE_ANY, _RESOURCE_NAME = 1, 2, 3
+_ANY_TYPE_URL, _ANY_VALUE = 1, 2
 _WRAPPER = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 _FEW = 8
 """Responses with at most so many resources are kept for the next streams; they are small."""
@@ -34,10 +34,10 @@ def discovery_response(type_url: str, version: str, nonce: str, resources: Itera
             wrapper = _with_ttl(resource, version, alive=False)
             packed = any_pb2.Any(type_url=_WRAPPER, value=wrapper.SerializeToString(deterministic=True))
             body = packed.SerializeToString(deterministic=True)
-            parts += (_head(_RESOURCES, len(body)), body)
+            parts += (tag(_RESOURCES, len(body)), body)
             continue
         head = _any_head(resource)
-        parts += (_head(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
+        parts += (tag(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
     parts += (_text(_TYPE_URL, type_url), _text(_NONCE, nonce))
     return b"".join(parts)
 
@@ -69,7 +69,7 @@ def _delta_content(
     for resource in resources:
         if resource.ttl_s:
             body = _with_ttl(resource, resource.version, alive=alive).SerializeToString(deterministic=True)
-            parts += (_head(_RESOURCES, len(body)), body)
+            parts += (tag(_RESOURCES, len(body)), body)
             continue
         any_head = _any_head(resource)
         any_length = len(any_head) + len(resource.body)
@@ -77,11 +77,11 @@ def _delta_content(
             (
                 _text(_RESOURCE_NAME, resource.name),
                 _text(_RESOURCE_VERSION, resource.version),
-                _head(_RESOURCE_ANY, any_length),
+                tag(_RESOURCE_ANY, any_length),
                 any_head,
             )
         )
-        parts += (_head(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
+        parts += (tag(_RESOURCES, len(head) + len(resource.body)), head, resource.body)
     parts.append(_text(_TYPE_URL, type_url))
     parts += (_text(_REMOVED_RESOURCES, name) for name in removed)
     return b"".join(parts)
@@ -98,7 +98,7 @@ def _with_ttl(resource: Resource, version: str, *, alive: bool) -> discovery_pb2
 
 def _any_head(resource: Resource) -> bytes:
     """All of the Any but its value's bytes, which follow."""
-    return _type_url(resource.type_url) + _head(_ANY_VALUE, len(resource.body))
+    return _type_url(resource.type_url) + tag(_ANY_VALUE, len(resource.body))
 
 
 @lru_cache(maxsize=64)
@@ -106,6 +106,5 @@ def _type_url(type_url: str) -> bytes:
     return _text(_ANY_TYPE_URL, type_url)
 
 
-def _text(tag: int, text: str) -> bytes:
-    encoded = text.encode()
-    return _head(tag, len(encoded)) + encoded
+def _text(number: int, text: str) -> bytes:
+    return delimited(number, text.encode())
