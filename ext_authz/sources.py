@@ -16,7 +16,7 @@ from ext_authz.redis_sets import RedisNonces, RedisSets, SharedNonces
 from ext_authz.redis_store import RedisStore, Tuning
 from ext_authz.revocation_polling import RevocationPolling
 from ext_authz.settings import Settings
-from ext_authz.stores import SharedStores
+from gateway_runtime.redis_stores import OpenStores
 from policy.authz import Policy
 from policy.stores import RedisAddress
 
@@ -41,7 +41,7 @@ class Sources:
             FetchGuards(settings.jwks_allow_http, settings.jwks_allow_private), cooldown_s=settings.jwks_cooldown_s
         )
         self.limiter = MemoryStore(settings.limiter_keys)
-        self.stores = SharedStores(open_store)
+        self.stores = OpenStores(open_store)
         self.nonces = SharedNonces(lambda address: RedisNonces(RedisSets(address.url), address.prefix, time.time))
         self.revocation = RevocationPolling(RedisSets)
 
