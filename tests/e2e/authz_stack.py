@@ -1,9 +1,7 @@
 """A gateway whose routes ask for every kind of credential, and an issuer on loopback whose keys tests may exchange."""
 
-import asyncio
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from policy.signatures import SignedContent, Stamp, signature_headers
 from tests.e2e.echo import Echo, echo
 from tests.e2e.stack import Stack
 from tests.ports import free_port
+from tests.threads import http_server, in_thread
 from tests.unit.ext_authz.fixtures import jwk, jwks, rsa_key
 
 CLIENT_SECRET = "the secret of billing, 32 bytes or more"
@@ -93,7 +92,7 @@ routes:
 class Issuer:
     """Serves /jwks and a discovery document; the set is what `kids` says, all with one RSA key."""
 
-    port: int
+    port: int = 0
     kids: tuple[str, ...] = ("one",)
     fetches: int = 0
 
@@ -116,28 +115,12 @@ class Issuer:
 @contextmanager
 def issuer() -> Iterator[Issuer]:
     """Run one in a thread of its own until the block ends."""
-    served = Issuer(free_port())
-    loop, started, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", served.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", served.port).start()
-        started.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="issuer")
-    thread.start()
-    try:
-        assert started.wait(10)
+    served = Issuer()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", served.handle)
+    with in_thread(http_server(app)) as ports:
+        served.port = ports[0]
         yield served
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
 
 
 @dataclass

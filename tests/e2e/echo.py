@@ -1,12 +1,13 @@
 """A service that tells what it got: every answer is JSON about the request, or what the path asks for."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
+
+from tests.threads import http_server, in_thread
 
 
 @dataclass
@@ -53,28 +54,8 @@ async def _websocket(request: web.Request) -> web.WebSocketResponse:
 def echo(instances: int) -> Iterator[Echo]:
     """Run so many instances until the block ends."""
     service = Echo()
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_route("*", "/{path:.*}", service.handle)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        for _ in range(instances):
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-        service.ports.extend(address[1] for address in runner.addresses)
-        started.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="echo")
-    thread.start()
-    try:
-        assert started.wait(10)
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", service.handle)
+    with in_thread(http_server(app, instances=instances)) as ports:
+        service.ports.extend(ports)
         yield service
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()

@@ -1,9 +1,7 @@
 """Transforms as clients and services see them: the whole gateway, with real Envoy between them."""
 
-import asyncio
 import gzip
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.stack import Stack
 from tests.e2e.waiting import until
+from tests.threads import http_server, in_thread
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("transforms"), pytest.mark.timeout(180)]
 
@@ -163,32 +162,11 @@ class Service:
 @contextmanager
 def serving() -> Iterator[Service]:
     service = Service()
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_route("*", "/{path:.*}", service.handle)
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1, auto_decompress=False
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        service.port = runner.addresses[0][1]
-        started.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="service")
-    thread.start()
-    try:
-        assert started.wait(10)
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", service.handle)
+    with in_thread(http_server(app, auto_decompress=False)) as ports:
+        service.port = ports[0]
         yield service
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
 
 
 @dataclass
