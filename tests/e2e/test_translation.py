@@ -21,7 +21,7 @@ from tests.e2e.echo import Echo, echo
 from tests.e2e.envoy import StaticEnvoy, static_envoy
 from tests.e2e.waiting import until
 
-pytestmark = pytest.mark.envoy
+pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("translation")]
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 APP = "https://app.example.com"
