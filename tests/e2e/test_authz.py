@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ import pytest
 from tests.e2e.authz_stack import COOLDOWN_S, AuthzStack, authz_stack
 from tests.e2e.h2_client import tunnel, websocket_headers
 from tests.e2e.load import load
+from tests.e2e.raw_http import raw, raw_answer, status_of
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("authz"), pytest.mark.timeout(120)]
@@ -25,24 +25,6 @@ pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("authz"), pytest.mark.t
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthzStack]:
     with authz_stack(tmp_path_factory.mktemp("authz")) as running:
         yield running
-
-
-def raw(port: int, *lines: str | bytes, body: bytes = b"") -> bytes:
-    """Send a request as it stands, whatever a proper client would make of it; return the answer's first line."""
-    return raw_answer(port, *lines, body=body).partition(b"\r\n")[0]
-
-
-def raw_answer(port: int, *lines: str | bytes, body: bytes = b"") -> bytes:
-    """The same, and the whole answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        text = b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
-        connection.sendall(text + b"\r\nhost: a.example\r\nconnection: close\r\n\r\n" + body)
-        with connection.makefile("rb") as answer:
-            return answer.read()
-
-
-def status_of(line: bytes) -> int:
-    return int(line.split()[1])
 
 
 def seen(answer: httpx.Response, name: str) -> list[str]:
@@ -361,12 +343,16 @@ def test_what_operators_see(gateway: AuthzStack) -> None:
     log = gateway.stack.state_dir.path
     text = ""
 
-    def logged() -> bool:
-        nonlocal text
-        text = "".join(path.read_text(errors="replace") for path in log.rglob("*.log"))
-        return '"user":"seen-in-the-log"' in text
+    with httpx.Client(base_url=gateway.url) as client:
 
-    until(logged, "the request is logged")
+        def logged() -> bool:
+            nonlocal text
+            for _ in range(50):
+                client.get("/open")  # Envoy writes its log when 64 KiB have come together, or after 10 s
+            text = "".join(path.read_text(errors="replace") for path in log.rglob("*.log"))
+            return '"user":"seen-in-the-log"' in text
+
+        until(logged, "the request is logged")
     assert before + 1 == gateway.sample("gateway_authz_decisions_total", 'reason="no_credential",route="admin"')
     assert token["authorization"].partition(" ")[2] not in text
 

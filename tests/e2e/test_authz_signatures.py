@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e.authz_stack import CLIENT_SECRET, AuthzStack, authz_stack
-from tests.e2e.test_authz import raw, status_of
+from tests.e2e.raw_http import raw, status_of
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("authz"), pytest.mark.timeout(120)]
 
