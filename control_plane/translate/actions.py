@@ -89,9 +89,18 @@ def route_action(
             route_components_pb2.RouteAction.UpgradeConfig(upgrade_type=WEBSOCKET, enabled=BoolValue(value=False))
         )
     if any(service.protocol == "grpc" for service in services):
-        # 0: a client's grpc-timeout holds as it is, with no upper bound of ours.
-        action.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(timedelta(0)))
+        _set_stream_duration(action, route.timeout)
     return action
+
+
+def _set_stream_duration(action: route_components_pb2.RouteAction, timeout: timedelta) -> None:
+    """Streams end with the timeout too: Envoy's own begins when the client has sent its last message.
+
+    A client's grpc-timeout may be shorter; without a timeout of the route it holds as it is.
+    """
+    action.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(timeout))
+    if timeout:
+        action.max_stream_duration.max_stream_duration.CopyFrom(duration(timeout))
 
 
 def _set_clusters(action: route_components_pb2.RouteAction, route: EffectiveRoute) -> None:

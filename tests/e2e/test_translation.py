@@ -6,10 +6,15 @@ The callouts' endpoints lead nowhere, so a route that asks one is answered 503.
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
+import grpc
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -55,13 +60,28 @@ class Running:
         return lines[0]
 
 
+@contextmanager
+def grpc_echo() -> Iterator[int]:
+    """A gRPC service that answers each message of a stream with the same; its port."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(lambda messages, _: messages)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("echo.Echo", {"Talk": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(0).wait()
+
+
 @pytest.fixture(scope="module")
 def running(envoy_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One Envoy for all tests of this module; none of them changes it."""
     folder = tmp_path_factory.mktemp("static")
     access_log = folder / "access.log"
-    with echo(2) as service:
+    with echo(2) as service, grpc_echo() as grpc_port:
         environment = {
+            "GRPC": str(grpc_port),
             "FIRST": str(service.ports[0]),
             "SECOND": str(service.ports[1]),
             "SOCKET": str(folder / "no.sock"),
@@ -352,6 +372,29 @@ def test_websockets_outlive_the_timeout(running: Running) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(url + "/no-upgrades")
     assert 403 == refused.value.response.status_code
+
+
+@pytest.mark.parametrize("deadline_s", [None, 60])
+def test_a_grpc_stream_ends_with_the_timeout(running: Running, deadline_s: float | None) -> None:
+    """Also one on which the client goes on sending, whatever deadline the client names."""
+    over = Event()
+
+    def said() -> Iterator[bytes]:
+        yield b"hello"
+        over.wait(20)
+
+    with grpc.insecure_channel(f"127.0.0.1:{running.envoy.ports['public']}") as channel:
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream("/echo.Echo/Talk")
+        begun_s = time.monotonic()
+        answers = call(said(), timeout=deadline_s)
+        try:
+            assert b"hello" == next(answers)
+            with pytest.raises(grpc.RpcError):
+                next(answers)
+        finally:
+            over.set()
+
+    assert 0.9 < time.monotonic() - begun_s < 15
 
 
 def test_access_log(running: Running) -> None:
