@@ -77,6 +77,11 @@ class Losses:
         account.counter = counter
         account.differences.append(account.expected - account.arrived)
 
+    @property
+    def watched(self) -> int:
+        """Envoys that have told their counters, so that what they lose from then on is known."""
+        return sum(account.counter is not None for account in self._accounts.values())
+
     def newly_lost(self) -> int:
         """Entries that are known to be lost since this was last asked."""
         found = 0

@@ -14,6 +14,11 @@ class Metrics:
         self.lost = Counter(
             "gateway_analytics_lost_entries", "Entries that Envoys counted and that did not come.", registry=registry
         )
+        self.watched = Gauge(
+            "gateway_analytics_watched_envoys",
+            "Envoys whose losses are known: they have told their counters, and that is stored.",
+            registry=registry,
+        )
         self.refused = Counter(
             "gateway_analytics_refused_messages", "Messages that are no HTTP access log.", registry=registry
         )

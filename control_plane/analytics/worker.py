@@ -52,6 +52,7 @@ class _Pending:
     at_s: float
     lost: int
     accounts: dict[str, str]
+    watched: int
 
 
 class Worker:
@@ -135,7 +136,8 @@ class Worker:
         async with self._flushing:
             if self._pending is None:
                 lost = self._losses.newly_lost()
-                self._pending = _Pending(self._tally.drain(), self._clock(), lost, self._losses.kept())
+                accounts, watched = self._losses.kept(), self._losses.watched
+                self._pending = _Pending(self._tally.drain(), self._clock(), lost, accounts, watched)
             pending = self._pending
             storing = self._in_thread(
                 self._storage.add, pending.batch, pending.at_s, lost=pending.lost, accounts=pending.accounts
@@ -143,6 +145,7 @@ class Worker:
             if await self._guarded(storing):
                 self._metrics.stored.inc(pending.batch.entries)
                 self._metrics.lost.inc(pending.lost)
+                self._metrics.watched.set(pending.watched)
                 self._pending = None
 
     async def report(self, window: Window, *, gateway: str, top: int) -> Report:

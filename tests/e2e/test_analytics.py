@@ -79,6 +79,7 @@ def test_a_killed_analytics_costs_entries_and_no_request(stack: Stack) -> None:
     """No request fails or waits; it comes back with what was stored, goes on, and knows how much it has missed."""
     _get(stack, stack.bearer("before-the-kill"), "/api/users/1")
     until(lambda: _requests_of(stack, "user:before-the-kill") == 1, "stored, since a report stores first")
+    until(lambda: _watched(stack) == 1, "the Envoy has told its counters: before that nobody's loss is known")
     lost_before = _report(stack)["lost"]
     with load(stack.url + "/api/users/1", headers=stack.bearer("killed-under-load"), clients=2) as tally:
         tally.until_more(50)
@@ -97,6 +98,10 @@ def test_a_killed_analytics_costs_entries_and_no_request(stack: Stack) -> None:
         return 0 < counted and counted + _report(stack)["lost"] - lost_before == sent
 
     until(all_accounted_for, "counted and lost add up to what was sent", 60)
+
+
+def _watched(stack: Stack) -> float | None:
+    return stack.metric("gateway_analytics_watched_envoys", stack.ports.analytics_http)
 
 
 def _is_up(stack: Stack) -> bool:

@@ -195,6 +195,8 @@ async def test_an_envoy_that_is_too_busy_to_tell_is_asked_again(tmp_path: Path) 
     async with running(tmp_path, ask_envoy=ask) as analytics:
         await analytics.send(message())
         await analytics.worker.count_losses()
+        await analytics.worker.flush()
+        assert 1.0 == analytics.sample("gateway_analytics_watched_envoys")
         await analytics.send(message("/v1/a", "/v1/b", "/v1/c"))
         for _ in range(14):
             await analytics.worker.count_losses()
