@@ -127,6 +127,7 @@ async def test_one_request_fills_the_whole_fleet(shared: Shared) -> None:
     """Forty concurrent misses through both processes are one for the service; then both have it."""
     async with shared.service() as (service, client):
         burst = [asyncio.create_task(client.get("/burst")) for _ in range(40)]
+        await until_async(lambda: shared.envoy.stat("cluster.callout_ext_proc.upstream_rq_active") == len(burst))
         await until_async(lambda: len(service.asked) == 1)
         service.gate.set()
         answers = await asyncio.gather(*burst)
@@ -134,7 +135,10 @@ async def test_one_request_fills_the_whole_fleet(shared: Shared) -> None:
 
     assert ({"1"}, {200}) == ({each.text for each in answers}, {each.status_code for each in answers})
     assert ["GET /burst"] == service.asked
-    assert 39 == sum("collapsed" in each.headers["cache-status"] for each in answers)
+    told = [each.headers["cache-status"] for each in answers]
+    # Whom a busy process reads only after the answer is stored has not waited for it.
+    assert 39 == sum("collapsed" in each or "; hit" in each for each in told)
+    assert any("collapsed" in each for each in told)
     assert all("; hit" in each.headers["cache-status"] for each in later)
 
 
