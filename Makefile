@@ -62,6 +62,7 @@ bench: setup ## measures, and writes docs/performance/
 	@$(python) -m tests.performance.tracing_bench
 	@$(python) -m tests.performance.transform_bench
 	@$(python) -m tests.performance.xds_bench
+	@$(python) -m tests.performance.status_page_bench
 
 load: ## load of a mixed crowd (Locust) on GATEWAY_URL or a gateway of its own; USERS=40 DURATION=60s; report in build/load
 	@scripts/setup.sh load

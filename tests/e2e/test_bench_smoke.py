@@ -36,7 +36,7 @@ class FewRequests:
         return Load(connections, monotonic() - started, duration_s, duration_s, failures)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_every_case_is_measured(tmp_path: Path) -> None:
     """Each case answers 200 through real processes and has its row, each comparison its ratio."""
     plan = Plan(rounds=1, seconds=0.01, connections=40)
