@@ -76,6 +76,9 @@ def read(data: bytes, *, with_identity: bool = True) -> Event:
         fields = request_fields(data)
         if fields is not None:
             return RequestStart(fields, "")
+    chunk = response_body(data)
+    if chunk is not None:
+        return chunk
     try:
         message = _Request.FromString(data)
     except Exception as error:  # protobuf's DecodeError has no public, typed home
@@ -133,7 +136,33 @@ def request_fields(data: bytes) -> dict[str, str] | None:
     return found if position == end <= len(data) else None
 
 
+def response_body(data: bytes) -> Chunk | None:
+    """The body in the form in which Envoy sends it, before metadata if there is any; None for any other message.
+
+    Read off the wire: protobuf copies a body twice.
+    """
+    try:
+        if data[0] != _RESPONSE_BODY:
+            return None
+        length, position = _varint_at(data, 1)
+        end = position + length
+        if end > len(data) or data[position] != _FIRST or (end < len(data) and data[end] < _METADATA):
+            return None
+        length, start = _varint_at(data, position + 1)
+    except IndexError:
+        return None
+    rest = data[start + length : end] if start + length <= end else None
+    if rest not in (b"", _ENDS_STREAM):
+        return None
+    return Chunk(data[start : start + length], rest == _ENDS_STREAM)
+
+
 _REQUEST_HEADERS = 2 << 3 | 2
+_RESPONSE_BODY = 5 << 3 | 2
+_METADATA = 8 << 3 | 2
+"""The first field that is no event."""
+_ENDS_STREAM = b"\x10\x01"
+"""HttpBody.end_of_stream."""
 _FIRST = 1 << 3 | 2
 _RAW_VALUE = 3 << 3 | 2
 

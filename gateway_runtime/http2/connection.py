@@ -438,6 +438,9 @@ class Connection:
             call.buffer += payload
             if len(call.buffer) < call.needed_bytes:
                 return  # a large message comes in many frames: it is copied once, when it is whole
+            if len(call.buffer) == call.needed_bytes > _MESSAGE_PREFIX_BYTES:
+                self._one_message(call)
+                return
             payload = bytes(call.buffer)
             call.buffer.clear()
         position, end = 0, len(payload)
@@ -460,6 +463,14 @@ class Connection:
         if position < end:
             call.buffer += payload[position:] if position else payload
             call.needed_bytes = needed_bytes
+
+    def _one_message(self, call: Call) -> None:
+        """The buffer holds a message whose beginning was looked at when it came, and nothing else."""
+        with memoryview(call.buffer) as whole:
+            message = bytes(whole[_MESSAGE_PREFIX_BYTES:])
+        call.buffer.clear()
+        if call.is_open and call.receiver is not None:
+            call.receiver.receive(call, message)
 
     def _on_rst_stream(self, _flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:

@@ -89,6 +89,24 @@ def test_headers_that_are_cut_off_are_not_read(data: st.DataObject, fields: list
     assert messages.request_fields(whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
 
 
+@given(st.binary(max_size=20_000), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_bodies_read_off_the_wire_are_those_that_protobuf_reads(
+    body: bytes, ends_stream: bool, has_metadata: bool, cut: int
+) -> None:
+    """With or without metadata behind them; what is cut off is left to protobuf, which refuses it."""
+    message = ext_proc.ProcessingRequest(
+        response_body=ext_proc.HttpBody(body=body, end_of_stream=ends_stream, grpc_message_compressed=not body)
+    )
+    if has_metadata:
+        message.metadata_context.filter_metadata["a"].fields["b"].string_value = "c"
+    data = message.SerializeToString()
+
+    assert Chunk(body, ends_stream) == messages.read(data)
+    assert messages.response_body(data) == (Chunk(body, ends_stream) if body else None)
+    if cut and not has_metadata:
+        assert messages.response_body(data[:-cut]) is None
+
+
 def test_the_identity_is_what_ext_authz_proved() -> None:
     """And nothing that comes from elsewhere."""
     message = request(x_identity=b"mallory")
