@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Headers = Mapping[str, str]
 """Lower-case names; the lines of one field joined by ", "."""
@@ -83,9 +84,10 @@ def http_date(value: str) -> float | None:
     return moment.timestamp()
 
 
-def format_http_date(moment: float) -> str:
+@lru_cache(maxsize=8)
+def format_http_date(unix_s: int) -> str:
     """IMF-fixdate."""
-    when = datetime.fromtimestamp(int(moment), UTC)
+    when = datetime.fromtimestamp(unix_s, UTC)
     day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[when.weekday()]
     return f"{day}, {when.day:02} {_MONTHS[when.month - 1].title()} {when.year} {when:%H:%M:%S} GMT"
 

@@ -166,7 +166,8 @@ def entry(
         for name, value in shown.items()
         if name not in dropped and not name.startswith((":", "x-envoy-")) and not _CONTROL.search(value)
     }
-    headers.setdefault("date", format_http_date(received_at))
+    if "date" not in headers:
+        headers["date"] = format_http_date(int(received_at))
     caching = [(name, origin[name]) for name in _CACHING if name in origin and not _CONTROL.search(origin[name])]
     return Entry(
         status=status,

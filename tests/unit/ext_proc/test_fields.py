@@ -72,7 +72,7 @@ def test_what_is_no_date(value: str) -> None:
 
 def test_dates_are_written_as_imf_fixdate() -> None:
     """Independently of the locale."""
-    assert "Sun, 06 Nov 1994 08:49:37 GMT" == format_http_date(784111777.9)
+    assert "Sun, 06 Nov 1994 08:49:37 GMT" == format_http_date(784111777)
 
 
 @pytest.mark.parametrize(
