@@ -155,7 +155,9 @@ def unreachable_path_fault(text: str) -> str | None:
 
 
 def regex_fault(text: str) -> str | None:
-    """A regular expression in RE2's syntax, which Envoy uses, and not too large for it."""
+    """A regular expression in RE2's syntax, which Envoy uses, not empty and not too large for it."""
+    if not text:
+        return "is an empty regular expression (.* matches everything)"
     try:
         size = re2.compile(text, _RE2_OPTIONS).programsize
     except re2.error as error:

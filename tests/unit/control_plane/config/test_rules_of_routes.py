@@ -57,6 +57,14 @@ CASES = {
         f"match: {{path_regex: '/a{{1,1000}}'}}, service: users, {AUTH}",
         "match.path_regex: is too large a regular expression: 2,004 instructions (at most 1,000)",
     ),
+    "path_regex_empty": (
+        f"match: {{path_regex: ''}}, service: users, {AUTH}",
+        "match.path_regex: is an empty regular expression (.* matches everything)",
+    ),
+    "header_regex_empty": (
+        f"match: {{headers: {{x: {{regex: ''}}}}}}, service: users, {AUTH}",
+        "match.headers.x.regex: is an empty regular expression (.* matches everything)",
+    ),
     "path_regex_not_re2": (
         f"match: {{path_regex: '/(?=a)'}}, service: users, {AUTH}",
         "match.path_regex: is not a regular expression of RE2: invalid perl operator: (?=",
