@@ -10,7 +10,7 @@ from control_plane.admin.http import Protection
 from control_plane.analytics.page import page as usage_page
 from control_plane.analytics.web import PAGE_HEADERS
 from tests.browser.conftest import Open
-from tests.feature.dashboard.site import Site, document
+from tests.feature.dashboard.site import PATHS, Site, document
 from tests.feature.dashboard.test_hostile_clients import HOSTILE
 from tests.unit.control_plane.analytics.reports import empty_report, usage_report
 
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
-PATHS = (
-    "/",
-    "/clients",
-    "/services",
-    "/services/view?gateway=shop&name=service-0001",
-    "/routes",
-    "/routes/view?gateway=shop&name=route-service-0001",
-    "/history",
-    "/history/diff?gateway=shop&from=0&to=1",
-)
 SIZES = {"wide": (1440, 900), "narrow": (360, 740)}
 
 

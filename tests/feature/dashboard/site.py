@@ -26,6 +26,18 @@ from tests.reports import envoy_report
 
 Document = dict[str, object]
 
+PATHS = (
+    "/",
+    "/clients",
+    "/services",
+    "/services/view?gateway=shop&name=service-0001",
+    "/routes",
+    "/routes/view?gateway=shop&name=route-service-0001",
+    "/history",
+    "/history/diff?gateway=shop&from=0&to=1",
+)
+"""Every page, one of its kind."""
+
 
 class OneFile:
     """Stands in a reconciler's place: what is served is what the test says."""

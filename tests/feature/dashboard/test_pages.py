@@ -9,18 +9,8 @@ import pytest
 
 from control_plane.admin.guard import Sessions
 from control_plane.admin.http import Protection
-from tests.feature.dashboard.site import Document, document, fetched, site
+from tests.feature.dashboard.site import PATHS, Document, document, fetched, site
 
-PATHS = (
-    "/",
-    "/clients",
-    "/services",
-    "/services/view?gateway=shop&name=service-0001",
-    "/routes",
-    "/routes/view?gateway=shop&name=route-service-0001",
-    "/history",
-    "/history/diff?gateway=shop&from=0&to=1",
-)
 NASTY = '"><script>alert(1)</script><img src=x onerror=alert(2)>--!><!--end-->'
 
 
